@@ -1,0 +1,58 @@
+//! Views of the messages a server sends. Every field is optional: a server's bytes are foreign, too.
+
+/// `ParameterStatus`.
+#[must_use]
+pub fn parameter_status(body: &[u8]) -> Option<(&str, &str)> {
+    let mut parts = body.split(|&b| b == 0);
+    Some((std::str::from_utf8(parts.next()?).ok()?, std::str::from_utf8(parts.next()?).ok()?))
+}
+
+/// One field of an `ErrorResponse` or `NoticeResponse`: `C` SQLSTATE, `M` message, `V` severity, …
+#[must_use]
+pub fn field(body: &[u8], code: u8) -> Option<&[u8]> {
+    body.split(|&b| b == 0).find_map(|f| match f.split_first() {
+        Some((&c, value)) if c == code => Some(value),
+        _ => None,
+    })
+}
+
+/// Rows of a `CommandComplete`: the last word of its tag, 0 where it has none.
+#[must_use]
+pub fn rows(body: &[u8]) -> u64 {
+    let tag = body.strip_suffix(&[0]).unwrap_or(body);
+    let mut rows: u64 = 0;
+    let mut scale: u64 = 1;
+    for &b in tag.iter().rev().take(19) {
+        match b {
+            b'0'..=b'9' => {
+                rows = rows.saturating_add(u64::from(b - b'0').saturating_mul(scale));
+                scale = scale.saturating_mul(10);
+            }
+            b' ' => return rows,
+            _ => return 0,
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_the_last_word() {
+        assert_eq!(rows(b"SELECT 42\0"), 42);
+        assert_eq!(rows(b"INSERT 0 7\0"), 7);
+        assert_eq!(rows(b"BEGIN\0"), 0);
+        assert_eq!(rows(b"99999999999999999999999\0"), 0);
+        assert_eq!(rows(b""), 0);
+    }
+
+    #[test]
+    fn fields_may_be_absent() {
+        let body = b"SERROR\0C42601\0Msyntax error\0\0";
+        assert_eq!(field(body, b'C'), Some(&b"42601"[..]));
+        assert_eq!(field(body, b'H'), None);
+        assert_eq!(field(b"", b'C'), None);
+    }
+}
