@@ -1,0 +1,271 @@
+//! From a settings file and flags to [`Settings`]: flags over the file, the file over defaults, every mistake at
+//! once.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::files;
+use super::settings::{SECTIONS, SETTINGS, Settings};
+use super::value::{Surroundings, Value};
+use crate::document::{Problem, Problems, Source, entry, short, wrong_type};
+
+/// A flag of the command line that sets a setting.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// `--pool-size`
+    pub flag: &'static str,
+    /// `pool.pool_size`, or `listen` for one without a section.
+    pub setting: &'static str,
+    pub value: toml::Value,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    /// File and line.
+    File(String, usize),
+    Flag(&'static str),
+}
+
+/// One setting as it holds, for `check --print`.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub section: &'static str,
+    pub key: &'static str,
+    /// TOML, secrets starred out.
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// What became of a file and flags. The settings are whole even if there are problems: what is wrong stands at
+/// its default, so that the rest can be checked too. Run only without problems.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub shown: Vec<Shown>,
+    /// Neither file nor flags name a primary. Not among `problems`.
+    pub primary_missing: Option<Problem>,
+    pub problems: Vec<Problem>,
+}
+
+/// Reads `file` (if given) and `flags`.
+#[must_use]
+pub fn load(file: Option<&Path>, flags: &[Override]) -> Loaded {
+    let source = match file.map(files::read) {
+        None => Source::new("", ""),
+        Some(Ok(source)) => source,
+        Some(Err(problem)) => {
+            let mut loaded = load_text(&Source::new("", ""), Path::new("."), flags);
+            loaded.primary_missing = None;
+            loaded.problems.insert(0, problem);
+            return loaded;
+        }
+    };
+    let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    load_text(&source, base, flags)
+}
+
+/// [`load`] from a text; relative paths in it start at `base`.
+#[must_use]
+pub fn load_text(source: &Arc<Source>, base: &Path, flags: &[Override]) -> Loaded {
+    let mut problems = Problems::new(source);
+    let table = problems.parse(&source.text);
+    refuse_unknown(&mut problems, table.get_ref());
+    let mut reader = Reader {
+        problems,
+        of_flags: Vec::new(),
+        table: table.get_ref(),
+        flags,
+        base,
+        spans: HashMap::new(),
+        shown: Vec::new(),
+        primary_missing: None,
+    };
+    let settings = Settings::read(&mut reader);
+    check_together(&settings, &mut reader);
+    let Reader { problems, mut of_flags, shown, primary_missing, .. } = reader;
+    let mut problems = problems.finish();
+    problems.append(&mut of_flags);
+    Loaded { settings, shown, primary_missing, problems }
+}
+
+fn refuse_unknown(problems: &mut Problems, table: &DeTable<'_>) {
+    let keys_of = |section: &str| -> Vec<&'static str> {
+        SETTINGS.iter().filter(|setting| setting.section == section).map(|setting| setting.key).collect()
+    };
+    let elsewhere = |key: &str| {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key)?;
+        Some(match setting.section {
+            "" => format!("`{key}` stands above the first [section]"),
+            section => format!("`{key}` belongs in [{section}]"),
+        })
+    };
+    let mut top = keys_of("");
+    top.extend(SECTIONS.iter().map(|section| section.name));
+    problems.refuse_unknown_keys(table, "setting", &top, elsewhere);
+    for section in SECTIONS {
+        let Some(value) = entry(table, section.name) else { continue };
+        match value.get_ref().as_table() {
+            Some(inner) => problems.refuse_unknown_keys(inner, "setting", &keys_of(section.name), elsewhere),
+            None => wrong_type(problems, value, section.name, &format!("a section, [{}]", section.name)),
+        }
+    }
+}
+
+/// What no single setting can tell.
+fn check_together(settings: &Settings, reader: &mut Reader<'_>) {
+    let pool = &settings.pool;
+    if pool.min_pool_size > pool.pool_size {
+        reader.refuse("pool", "min_pool_size", &format!("must not be above pool_size, {}", pool.pool_size));
+    }
+    let tls = &settings.client_tls;
+    match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
+        (Some(_), None) => {
+            reader.refuse("client_tls", "client_tls_cert_file", "needs client_tls_key_file beside it")
+        }
+        (None, Some(_)) => {
+            reader.refuse("client_tls", "client_tls_key_file", "needs client_tls_cert_file beside it")
+        }
+        (None, None) if tls.mode() != super::ClientSslMode::Disable => {
+            reader.refuse(
+                "client_tls",
+                "client_tls_sslmode",
+                "needs client_tls_cert_file and client_tls_key_file",
+            );
+        }
+        _ => {}
+    }
+    if settings.metrics.top_fingerprints > settings.metrics.tracked_fingerprints {
+        reader.refuse("metrics", "top_fingerprints", "must not be above tracked_fingerprints");
+    }
+    if settings.replicas.contains(&settings.primary) {
+        reader.refuse("", "replicas", "names the primary too");
+    }
+}
+
+/// Hands each setting its value.
+pub(super) struct Reader<'a> {
+    problems: Problems,
+    of_flags: Vec<Problem>,
+    table: &'a DeTable<'a>,
+    flags: &'a [Override],
+    base: &'a Path,
+    spans: HashMap<(&'static str, &'static str), Range<usize>>,
+    shown: Vec<Shown>,
+    primary_missing: Option<Problem>,
+}
+
+impl Reader<'_> {
+    /// The value from the flags, the file or the default, in that order. Mistakes are noted at their place.
+    pub(super) fn value<T: Value>(
+        &mut self,
+        section: &'static str,
+        key: &'static str,
+        default: &'static str,
+    ) -> T {
+        let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+        let (value, origin) = self
+            .of_flag::<T>(&name, key)
+            .or_else(|| self.of_file(section, key))
+            .unwrap_or_else(|| (self.of_default(key, default), Origin::Default));
+        self.shown.push(Shown { section, key, value: value.show(), origin });
+        value
+    }
+
+    fn of_flag<T: Value>(&mut self, name: &str, key: &str) -> Option<(T, Origin)> {
+        let flag = self.flags.iter().find(|flag| flag.setting == name)?;
+        let text = flag.value.to_string();
+        let value = DeValue::parse(&text).ok()?;
+        match T::read(value.get_ref(), &Surroundings { base: Path::new("") }) {
+            Ok(value) => Some((value, Origin::Flag(flag.flag))),
+            Err(faults) => {
+                let say =
+                    |(_, message): &(_, String)| Problem::new(format!("{} (`{key}`) {message}", flag.flag));
+                self.of_flags.extend(faults.0.iter().map(say));
+                None
+            }
+        }
+    }
+
+    fn of_file<T: Value>(&mut self, section: &'static str, key: &'static str) -> Option<(T, Origin)> {
+        let table = match section {
+            "" => self.table,
+            section => entry(self.table, section)?.get_ref().as_table()?,
+        };
+        let value = entry(table, key)?;
+        self.spans.insert((section, key), value.span());
+        match T::read(value.get_ref(), &Surroundings { base: self.base }) {
+            Ok(good) => {
+                let source = &self.problems.source;
+                Some((good, Origin::File(source.name.to_string(), source.place(value.span().start).0)))
+            }
+            Err(faults) => {
+                for (span, message) in faults.0 {
+                    self.problems
+                        .add(span.unwrap_or(value.span()), format!("`{key}` {}", short_lines(&message)));
+                }
+                None
+            }
+        }
+    }
+
+    /// A test reads every default, so that none can fail here.
+    fn of_default<T: Value>(&mut self, key: &str, default: &str) -> T {
+        if default == "required" {
+            // The name stands in the file but its value is wrong: that has been said already.
+            if !self.spans.keys().any(|(_, seen)| *seen == key) {
+                let problem = Problem::new(format!("`{key}` is not set"));
+                self.primary_missing = Some(problem.cure(format!(
+                    "give --{key} postgres://user:password@host:5432/database, or `{key} = \"…\"` in a settings file"
+                )));
+            }
+            return T::absent().expect("only types with an absent value are required");
+        }
+        let value = DeValue::parse(default).expect("defaults are TOML");
+        match T::read(value.get_ref(), &Surroundings { base: Path::new("") }) {
+            Ok(value) => value,
+            Err(faults) => panic!("the default of {key}: {faults:?}"),
+        }
+    }
+
+    /// Notes that a value is not possible: at its place in the file, or by its name.
+    pub(super) fn refuse(&mut self, section: &'static str, key: &'static str, message: &str) {
+        let text = format!("`{key}` {message}");
+        let by_flag = self.shown.iter().find(|shown| (shown.section, shown.key) == (section, key));
+        match (by_flag.map(|shown| &shown.origin), self.spans.get(&(section, key))) {
+            (Some(Origin::File(..)), Some(span)) => {
+                self.problems.add(span.clone(), text);
+            }
+            (Some(Origin::Flag(flag)), _) => self.of_flags.push(Problem::new(format!("{flag}: {text}"))),
+            _ => self.of_flags.push(Problem::new(text)),
+        }
+    }
+}
+
+fn short_lines(message: &str) -> String {
+    if message.len() > 400 { short(message) } else { message.to_owned() }
+}
+
+/// The settings' policy files as texts; empty if none are named. Directories give their `*.toml` files.
+pub fn policy_sources(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, Vec<Problem>> {
+    let (mut sources, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        match files::policies_in(path) {
+            Err(problem) => problems.push(problem),
+            Ok(found) => {
+                for file in found {
+                    match files::read(&file) {
+                        Ok(source) => sources.push(source),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(sources) } else { Err(problems) }
+}

@@ -1,0 +1,23 @@
+//! Settings: flags over a TOML file over defaults become a typed [`Settings`], every mistake at once.
+//!
+//! `settings.rs` is the only list of settings; `value.rs` has their types, `url.rs` where servers are, `load.rs`
+//! puts file and flags together, `print.rs` shows the result and writes docs/CONFIG.md.
+
+mod files;
+mod load;
+mod print;
+mod settings;
+mod url;
+mod value;
+
+pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
+pub use print::{documentation, print};
+pub use settings::{
+    AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings, MetricSettings, PoolSettings,
+    ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings,
+};
+pub use url::{Host, Secret, ServerUrl, SslMode};
+pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Every setting, declared once: name, type, default, meaning, and what it must satisfy. The types, the reader,
+//! the defaults, `check --print` and docs/CONFIG.md all follow from this table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::load::Reader;
+use super::url::ServerUrl;
+use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
+
+/// One setting, for docs and messages.
+#[derive(Debug)]
+pub struct Setting {
+    /// Empty for the settings above the first `[section]`.
+    pub section: &'static str,
+    pub key: &'static str,
+    pub expected: &'static str,
+    /// TOML; `required` if there is none.
+    pub default: &'static str,
+    pub doc: &'static [&'static str],
+}
+
+/// One section, for docs.
+#[derive(Debug)]
+pub struct Section {
+    pub name: &'static str,
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! settings {
+    (
+        top { $($(#[doc = $top_doc:literal])+ $top:ident: $top_type:ty = $top_default:tt $(, where $top_check:expr => $top_message:literal)?;)+ }
+        $(
+            $(#[doc = $section_doc:literal])+
+            $section:ident: $section_type:ident {
+                $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:tt $(, where $check:expr => $message:literal)?;)+
+            }
+        )+
+    ) => {
+        /// Everything pgsluice can be told. Paths are absolute or relative to the working directory.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            $($(#[doc = $top_doc])+ pub $top: $top_type,)+
+            $($(#[doc = $section_doc])+ pub $section: $section_type,)+
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug)]
+            pub struct $section_type { $($(#[doc = $doc])+ pub $key: $type,)+ }
+        )+
+
+        /// Every section with a heading, in order.
+        pub const SECTIONS: &[Section] = &[
+            $(Section { name: stringify!($section), doc: &[$($section_doc),+] },)+
+        ];
+
+        /// Every setting, in order.
+        pub const SETTINGS: &[Setting] = &[
+            $(Setting {
+                section: "",
+                key: stringify!($top),
+                expected: <$top_type as Value>::EXPECTED,
+                default: stringify!($top_default),
+                doc: &[$($top_doc),+],
+            },)+
+            $($(Setting {
+                section: stringify!($section),
+                key: stringify!($key),
+                expected: <$type as Value>::EXPECTED,
+                default: stringify!($default),
+                doc: &[$($doc),+],
+            },)+)+
+        ];
+
+        impl Settings {
+            /// Reads every setting, wrong ones as their default.
+            pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+                Self {
+                    $($top: {
+                        let value: $top_type = reader.value("", stringify!($top), stringify!($top_default));
+                        $(if !($top_check)(&value) { reader.refuse("", stringify!($top), $top_message); })?
+                        value
+                    },)+
+                    $($section: $section_type {
+                        $($key: {
+                            let value: $type = reader.value(stringify!($section), stringify!($key), stringify!($default));
+                            $(if !($check)(&value) { reader.refuse(stringify!($section), stringify!($key), $message); })?
+                            value
+                        },)+
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+/// Both deadlines that would cut everything off at once and sizes that would let nothing pass are refused.
+fn positive(duration: &Duration) -> bool {
+    !duration.is_zero()
+}
+
+settings! {
+    top {
+        /// Where clients connect. Several are possible; a path is a unix socket.
+        listen: Vec<ListenAddr> = ["127.0.0.1:6432"], where |list: &Vec<_>| !list.is_empty() => "must name at least one address";
+        /// Where `/metrics`, `/healthz` and `/readyz` are served. Empty: nowhere.
+        http: Option<ListenAddr> = "127.0.0.1:9632", where |at: &Option<ListenAddr>| !matches!(at, Some(ListenAddr::Unix(_))) => "must be host:port";
+        /// Event-loop threads. 0: as many as the load on this machine is worth.
+        threads: usize = 0, where |n: &usize| *n <= 1024 => "must be at most 1024";
+        /// The primary, with the role that pgsluice itself logs in as. That role reads other roles' verifiers
+        /// (see `auth_query`). `sslmode` stands in the URL as libpq knows it; its default is `prefer`.
+        primary: ServerUrl = required;
+        /// Streaming replicas of the primary, each with the role that reads its lag.
+        replicas: Vec<ServerUrl> = [];
+        /// Policy files, or directories of them (`*.toml` without `*.test.toml`). None: the built-in baseline.
+        policies: Vec<PathBuf> = [];
+    }
+
+    /// Server connections, and clients that wait for one. Names are PgBouncer's.
+    pool: PoolSettings {
+        /// When a server connection goes back to the pool: after each transaction, session or statement.
+        pool_mode: PoolMode = "transaction";
+        /// Most connections to one server, over all users and databases together.
+        pool_size: usize = 20, where |n: &usize| (1..=100_000).contains(n) => "must be from 1 to 100000";
+        /// Connections to keep open to each server once a client has come.
+        min_pool_size: usize = 0;
+        /// Longest wait for a server connection; then the client gets `53300`. 0: for ever.
+        query_wait_timeout: Duration = "120s";
+        /// After this wait the client gets a NOTICE. 0: never.
+        query_wait_notify: Duration = "5s";
+        /// Longest time to connect and log in to a server.
+        server_connect_timeout: Duration = "15s", where positive => "must be more than 0";
+        /// A server connection that is unused this long is closed. 0: never.
+        server_idle_timeout: Duration = "600s";
+        /// A server connection older than this is closed when it is next free. 0: after one use.
+        server_lifetime: Duration = "3600s";
+        /// Longest pause between two attempts to reach a server that refuses; pauses start at 50 ms.
+        server_login_retry: Duration = "15s", where positive => "must be more than 0";
+        /// Prepared statements kept on each server connection. 0: none are kept from one client to the next.
+        max_prepared_statements: usize = 200, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+        /// Most bytes of prepared statements that one client may hold.
+        prepared_statement_bytes: ByteSize = "1MB";
+        /// Most clients at once; others get `53300`.
+        max_client_conn: usize = 10000, where |n: &usize| *n > 0 => "must be at least 1";
+        /// Longest time for a client to log in.
+        client_login_timeout: Duration = "60s", where positive => "must be more than 0";
+        /// Cleans a server connection between two clients where something may be left on it.
+        reset_query: String = "DISCARD ALL", where |text: &String| !text.trim().is_empty() => "must not be empty";
+    }
+
+    /// How clients log in.
+    auth: AuthSettings {
+        /// What is asked of clients. `auto`: what the role's stored secret is for.
+        auth_type: AuthType = "auto";
+        /// Reads a role's stored secret on the primary: `$1` is the role, the answer is its name and its secret.
+        /// Every name and operator in it should be schema-qualified.
+        auth_query: String = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
+        /// A PgBouncer `userlist.txt`: `"user" "secret"` a line. It is asked before `auth_query`.
+        auth_file: Option<PathBuf> = "";
+    }
+
+    /// TLS with clients.
+    client_tls: ClientTlsSettings {
+        /// Empty: `prefer` if there is a certificate, else `disable`.
+        client_tls_sslmode: Option<ClientSslMode> = "";
+        /// Certificate chain, PEM.
+        client_tls_cert_file: Option<PathBuf> = "";
+        /// Private key, PEM.
+        client_tls_key_file: Option<PathBuf> = "";
+    }
+
+    /// TLS with servers. Whether it is used stands in each URL as `sslmode`.
+    server_tls: ServerTlsSettings {
+        /// Roots to trust, PEM. Empty: the system's.
+        server_tls_ca_file: Option<PathBuf> = "";
+    }
+
+    /// Which replicas may serve reads.
+    replica: ReplicaSettings {
+        /// A replica that is further behind serves nothing.
+        max_lag: Duration = "5s";
+        /// How often each server is asked for its role and lag.
+        check_interval: Duration = "1s", where positive => "must be more than 0";
+    }
+
+    /// Reading and judging statements.
+    guard: GuardSettings {
+        /// A longer statement is not parsed: it counts as `unparsed`.
+        max_statement_bytes: ByteSize = "1MB", where |size: &ByteSize| size.0 <= 1 << 30 => "must be at most 1GB";
+        /// Memory for verdicts of statements already seen, over all threads.
+        cache_bytes: ByteSize = "32MB";
+    }
+
+    /// Bounds over all clients together.
+    limits: LimitSettings {
+        /// Most bytes of statements that wait to be judged.
+        max_buffered_bytes: ByteSize = "256MB";
+    }
+
+    /// How many series `/metrics` may have.
+    metrics: MetricSettings {
+        /// Users and databases (as pairs) with series of their own, for each server and for the clients; later ones
+        /// are `other`.
+        label_pairs: usize = 200, where |n: &usize| (1..=100_000).contains(n) => "must be from 1 to 100000";
+        /// Fingerprints with series of their own on `/metrics`, by cost; the rest is `other`.
+        top_fingerprints: usize = 50, where |n: &usize| *n <= 10_000 => "must be at most 10000";
+        /// Fingerprints counted in memory.
+        tracked_fingerprints: usize = 1000, where |n: &usize| *n <= 1_000_000 => "must be at most 1000000";
+    }
+
+    /// The log, on standard error. Lines about clients are bounded to 10 a second in the long run and 100 at once; the
+    /// next line says how many were left out.
+    log: LogSettings {
+        /// Least severe level that is logged.
+        log_level: LogLevel = "info";
+        /// Log each client that logs in: user, database, address, TLS.
+        log_connections: bool = true;
+        /// Log each client that leaves, and why.
+        log_disconnections: bool = true;
+    }
+}
+
+impl ClientTlsSettings {
+    /// The mode that holds: `prefer` if there is a certificate and nothing else is said.
+    #[must_use]
+    pub fn mode(&self) -> ClientSslMode {
+        let unsaid =
+            if self.client_tls_cert_file.is_some() { ClientSslMode::Prefer } else { ClientSslMode::Disable };
+        self.client_tls_sslmode.unwrap_or(unsaid)
+    }
+}
