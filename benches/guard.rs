@@ -1,0 +1,108 @@
+//! What the guard costs a statement, by size of the text: seen before (text, shape) and not.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use pgsluice::guard::facts::{self, ReadOptions};
+use pgsluice::guard::policy::Policies;
+use pgsluice::guard::sql::shape_of;
+use pgsluice::guard::{Class, Guard, GuardLimits, evaluate};
+
+const SHORT: &str = "SELECT id, name, price FROM products WHERE sku = 'TEA-00417'";
+
+const MEDIUM: &str = "SELECT o.id, o.placed_at, c.name, sum(i.quantity * i.price) AS total FROM orders o \
+    JOIN customers c ON c.id = o.customer_id JOIN order_items i ON i.order_id = o.id \
+    WHERE c.country = 'NL' AND o.placed_at >= '2026-01-01' AND o.state IN ('paid', 'sent') \
+    AND lower(c.email) LIKE 'a%' AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.order_id = o.id) \
+    GROUP BY o.id, o.placed_at, c.name ORDER BY total DESC LIMIT 50";
+
+/// One of the parts of [`long`]: sales of one channel, week by week.
+const CHANNEL: &str = "(SELECT w.week, w.day_of_week, s.store_id, sum(CASE WHEN w.day_of_week = 'Monday' THEN s.price \
+    ELSE NULL END) AS monday, sum(CASE WHEN w.day_of_week = 'Saturday' THEN s.price ELSE NULL END) AS saturday, \
+    count(DISTINCT s.customer_id) AS customers, avg(s.price) FILTER (WHERE s.discount > 0.05) AS discounted \
+    FROM sales s JOIN weeks w ON s.sold_on = w.day LEFT JOIN stores t ON t.id = s.store_id AND t.open \
+    WHERE w.week BETWEEN 1212 AND 1223 AND s.channel = 'web' AND t.country IN ('NL', 'BE', 'DE', 'FR') \
+    AND (s.price > 10 OR s.quantity >= 3) AND coalesce(s.note, '') NOT LIKE 'test%' \
+    GROUP BY w.week, w.day_of_week, s.store_id HAVING sum(s.price) > 100)";
+
+/// About 3 KB: four channels joined.
+fn long() -> String {
+    format!(
+        "WITH a AS {CHANNEL}, b AS {CHANNEL}, c AS {CHANNEL} SELECT a.week, a.monday / b.monday, \
+         a.saturday / c.saturday, d.customers FROM a JOIN b ON a.store_id = b.store_id AND a.week = b.week - 52 \
+         JOIN c USING (store_id) JOIN {CHANNEL} d ON d.store_id = a.store_id ORDER BY 1, 2 LIMIT 100"
+    )
+}
+
+fn guard(criterion: &mut Criterion) {
+    let long = long();
+    for (name, text) in [("60_bytes", SHORT), ("400_bytes", MEDIUM), ("3_kb", long.as_str())] {
+        let text = text.as_bytes();
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        let mut shape = Vec::new();
+        group.bench_function("normal_form", |bencher| {
+            bencher.iter(|| shape_of(black_box(text), true, &mut shape));
+        });
+        group.bench_function("parse_and_facts", |bencher| {
+            bencher.iter(|| facts::read(black_box(text), &ReadOptions::default()));
+        });
+        verdicts(&mut group, text);
+        group.finish();
+    }
+}
+
+/// The built-in policy's verdict on a text: from the text cache, from the shape cache (a new literal every time),
+/// and from nothing.
+fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
+    let policies = Arc::new(Policies::baseline());
+    let class = Arc::new(Class {
+        user: "app".into(),
+        database: "shop".into(),
+        application: "".into(),
+        standard_conforming_strings: true,
+        ascii_safe_encoding: true,
+    });
+    let guard = || Guard::new(Arc::clone(&policies), GuardLimits::default(), [1, 2, 3, 4]);
+
+    let mut seen = guard();
+    for _ in 0..2 {
+        let _ = seen.judge(text, &class);
+    }
+    group
+        .bench_function("verdict_text_cache", |bencher| bencher.iter(|| seen.judge(black_box(text), &class)));
+    assert!(seen.counters().l1_hits > 0);
+
+    // No text comes twice; all are of one shape.
+    let mut shaped = guard();
+    let mut fresh = [text, b" OFFSET 1000000000"].concat();
+    group.bench_function("verdict_shape_cache", |bencher| {
+        bencher.iter(|| {
+            count_up(&mut fresh);
+            shaped.judge(black_box(&fresh), &class)
+        });
+    });
+    let counters = shaped.counters();
+    assert!(counters.l2_misses == 1 && counters.l1_hits == 0, "{counters:?}");
+
+    let limits = GuardLimits::default();
+    group.bench_function("verdict_miss", |bencher| {
+        bencher.iter(|| evaluate(&policies, &class, black_box(text), &limits).judgement);
+    });
+}
+
+/// Adds one to the decimal number at the end.
+fn count_up(text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        if *digit < b'9' {
+            *digit += 1;
+            return;
+        }
+        *digit = b'0';
+    }
+}
+
+criterion_group!(benches, guard);
+criterion_main!(benches);

@@ -1,0 +1,115 @@
+//! What is known of a function by its name.
+//!
+//! A name resolves by `search_path` and argument types, which a text does not tell. `pg_catalog` comes
+//! first unless the session says otherwise, so an unqualified built-in name is taken for the built-in.
+
+use super::catalog::{AGGREGATES, READ_ONLY};
+use super::names::Qualified;
+use crate::guard::Effects;
+use crate::guard::sql::parse::{CoercionForm, ConstValue, Node, nodes};
+
+/// Known to change nothing on any server.
+pub(super) fn is_read_only(function: Qualified<'_>) -> bool {
+    function.is_builtin() && READ_ONLY.binary_search(&function.name).is_ok()
+}
+
+pub(super) fn is_aggregate(call: &nodes::FuncCall, function: Qualified<'_>) -> bool {
+    if call.over().is_some() {
+        return false;
+    }
+    let written_so = call.agg_star
+        || call.agg_distinct
+        || call.agg_within_group
+        || !call.agg_order().is_empty()
+        || !matches!(call.agg_filter(), Node::None);
+    written_so || (function.is_builtin() && AGGREGATES.binary_search(&function.name).is_ok())
+}
+
+/// Whether the text names the function: `EXTRACT(… FROM …)` and its like are syntax, though the grammar
+/// makes calls of them.
+pub(super) fn is_written_as_call(call: &nodes::FuncCall) -> bool {
+    call.funcformat != CoercionForm::COERCE_SQL_SYNTAX
+}
+
+/// What session state the call may leave behind. Any function may leave some; these are those known to.
+pub(super) fn effects(function: Qualified<'_>, call: &nodes::FuncCall) -> Effects {
+    let name = function.name;
+    match name {
+        "set_config" => set_config(call),
+        "dblink_connect"
+        | "dblink_connect_u"
+        | "pg_replication_origin_session_setup"
+        | "pg_create_logical_replication_slot"
+        | "pg_create_physical_replication_slot" => Effects::OPAQUE,
+        "pg_advisory_unlock_all" => Effects::UNLOCK_ALL,
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" => Effects::NONE,
+        _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => {
+            if name.contains("_xact_") { Effects::NONE } else { Effects::ADVISORY_LOCK }
+        }
+        _ => Effects::NONE,
+    }
+}
+
+/// `set_config(name, value, is_local)`: local only where the text says `true`, a role where it says so or
+/// does not say what.
+fn set_config(call: &nodes::FuncCall) -> Effects {
+    let local = matches!(
+        call.args().get(2),
+        Some(Node::A_Const(value)) if !value.isnull && value.val().and_then(|value| value.bool_value()) == Some(true)
+    );
+    if local {
+        return Effects::NONE;
+    }
+    match call.args().get(0) {
+        Some(Node::A_Const(name)) if !name.isnull => match name.val() {
+            Some(ConstValue::String(name)) if !is_role_setting(name) => Effects::SETTING,
+            _ => Effects::SETTING.and(Effects::ROLE),
+        },
+        _ => Effects::SETTING.and(Effects::ROLE),
+    }
+}
+
+/// Settings' names know no case.
+pub(super) fn is_role_setting(name: &str) -> bool {
+    name.eq_ignore_ascii_case("role") || name.eq_ignore_ascii_case("session_authorization")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_are_sorted_for_the_binary_search() {
+        assert!(READ_ONLY.is_sorted_by(|a, b| a < b));
+        assert!(AGGREGATES.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn what_writes_or_tells_servers_apart_is_not_read_only() {
+        for name in [
+            "nextval",
+            "setval",
+            "set_config",
+            "txid_current",
+            "pg_read_file",
+            "lo_get",
+            "query_to_xml",
+            "table_to_xml",
+            "dblink",
+            "pg_is_in_recovery",
+            "pg_backend_pid",
+            "inet_server_addr",
+            "pg_notify",
+            "pg_sleep",
+            "pg_advisory_lock",
+            "pg_terminate_backend",
+            "currval",
+            "ts_stat",
+            "pg_export_snapshot",
+        ] {
+            assert!(!is_read_only(Qualified { schema: None, name }), "{name}");
+        }
+        assert!(is_read_only(Qualified { schema: Some("pg_catalog"), name: "count" }));
+        assert!(!is_read_only(Qualified { schema: Some("public"), name: "count" }));
+    }
+}

@@ -1,0 +1,78 @@
+//! From one statement's tree to its facts.
+
+use std::collections::BTreeSet;
+
+use super::kinds;
+use super::walk::{Found, Walk};
+use super::{Facts, readonly};
+use crate::guard::sql::parse::Node;
+
+/// The facts of a statement in a text of `bytes` bytes.
+pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
+    let found = Walk::over(statement);
+    let subject = subject(statement);
+    let read_only = readonly::is_read_only(statement, &found);
+    let Found { tables, functions, mut like_params, .. } = found;
+    let mut seen = BTreeSet::new();
+    like_params.retain(|number| seen.insert(*number));
+    Facts {
+        kind: kinds::of(statement),
+        read_only,
+        tables: tables.into_vec(),
+        select_star: found.select_star,
+        unfiltered_write: found.unfiltered_write,
+        has_where: has_where(subject),
+        has_limit: has_limit(subject),
+        joins: found.joins,
+        aggregates: found.aggregates,
+        group_by: found.group_by,
+        distinct: found.distinct,
+        functions: functions.into_vec(),
+        for_update: found.for_update,
+        leading_wildcard: found.leading_wildcard,
+        like_column: found.like_column,
+        like_params,
+        params: found.params,
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        effects: found.effects,
+    }
+}
+
+/// The statement whose `WHERE` and `LIMIT` count: the one carried, where a statement carries one.
+fn subject(mut statement: Node<'_>) -> Node<'_> {
+    loop {
+        statement = match statement {
+            Node::ExplainStmt(explain) => explain.query(),
+            Node::PrepareStmt(prepare) => prepare.query(),
+            Node::DeclareCursorStmt(declare) => declare.query(),
+            _ => return statement,
+        }
+    }
+}
+
+/// A `UNION` and its like has none of its own, whatever its arms have.
+fn has_where(statement: Node<'_>) -> bool {
+    let condition = match statement {
+        Node::SelectStmt(select) => select.where_clause(),
+        Node::UpdateStmt(update) => update.where_clause(),
+        Node::DeleteStmt(delete) => delete.where_clause(),
+        Node::CopyStmt(copy) => copy.where_clause(),
+        Node::IndexStmt(index) => index.where_clause(),
+        _ => Node::None,
+    };
+    !matches!(condition, Node::None)
+}
+
+/// `LIMIT ALL` and `LIMIT NULL` are none.
+fn has_limit(statement: Node<'_>) -> bool {
+    let Node::SelectStmt(select) = statement else { return false };
+    let mut count = select.limit_count();
+    while let Node::TypeCast(cast) = count {
+        count = cast.arg();
+    }
+    match count {
+        Node::None => false,
+        Node::A_Const(value) => !value.isnull,
+        _ => true,
+    }
+}

@@ -1,0 +1,47 @@
+//! From a text to its shape, its fingerprint and PostgreSQL's own tree.
+
+mod depth;
+mod lexer;
+mod normalize;
+pub(in crate::guard) mod parse;
+mod refusal;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+pub use refusal::Refusal;
+pub(in crate::guard) use shape::array_has_wildcard;
+
+/// What the lexer says of a whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShapeInfo {
+    /// Two texts of this shape that the grammar accepts have the same facts but for their size, so that
+    /// one verdict serves both. A refusal may lie in a literal (a bad escape, bytes that are not UTF-8):
+    /// what was refused must not be remembered by shape.
+    pub cacheable: bool,
+    /// Statements between top-level semicolons, empty ones not counted.
+    pub statements: u32,
+}
+
+/// Writes the text's shape to `out` (cleared first): its tokens, literals as class tags, no white space,
+/// no comments, no semicolon at its end. Allocates only where `out` must grow.
+pub fn shape_of(
+    text: &[u8],
+    standard_conforming_strings: bool,
+    out: &mut Vec<u8>,
+) -> Result<ShapeInfo, Refusal> {
+    shape::shape_of(text, standard_conforming_strings, out)
+}
+
+/// First 8 bytes of SHA-256 of the shape: the same on every machine and in every run.
+#[must_use]
+pub fn fingerprint(shape: &[u8]) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, shape);
+    digest.as_ref().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+/// The text for people: one line, literals as `$n`, at most `max_len` bytes.
+#[must_use]
+pub fn normalized(text: &[u8], standard_conforming_strings: bool, max_len: usize) -> String {
+    normalize::normalized(text, standard_conforming_strings, max_len)
+}
