@@ -1,0 +1,336 @@
+//! Conditions: CEL over the facts of a statement and its client, checked when a policy is loaded, evaluated only
+//! when a verdict is made for the first time.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use cel::objects::{Key, Map};
+use cel::{Context, Env, Program, Value};
+
+use super::check::{self, Reads, Type};
+use crate::guard::facts::Facts;
+use crate::guard::{Class, Kind};
+
+/// What a condition may read of a statement and of its client. `statements` is of the whole text.
+pub(super) struct Subject<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) statements: usize,
+    pub(super) class: &'a Class,
+}
+
+/// A fact as conditions see it.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) ty: Type,
+    /// Known even of a statement that the grammar did not read.
+    pub(super) always: bool,
+    get: fn(&Subject<'_>) -> Value,
+}
+
+macro_rules! fields {
+    ($table:ident: $($name:ident $ty:ident $($always:ident)? = |$subject:ident| $get:expr;)+) => {
+        pub(super) const $table: &[Field] = &[
+            $(Field {
+                name: stringify!($name),
+                ty: Type::$ty,
+                always: fields!(@always $($always)?),
+                get: |$subject| Value::from($get),
+            },)+
+        ];
+    };
+    (@always always) => { true };
+    (@always) => { false };
+}
+
+fields! { QUERY:
+    kind Text always = |of| kind_name(of.facts.kind).to_owned();
+    read_only Bool always = |of| of.facts.read_only;
+    tables Texts = |of| of.facts.tables.clone();
+    select_star Bool = |of| of.facts.select_star;
+    unfiltered_write Bool = |of| of.facts.unfiltered_write;
+    has_where Bool = |of| of.facts.has_where;
+    has_limit Bool = |of| of.facts.has_limit;
+    joins Int = |of| i64::from(of.facts.joins);
+    aggregates Int = |of| i64::from(of.facts.aggregates);
+    group_by Bool = |of| of.facts.group_by;
+    distinct Bool = |of| of.facts.distinct;
+    functions Texts = |of| of.facts.functions.clone();
+    for_update Bool = |of| of.facts.for_update;
+    leading_wildcard Bool = |of| of.facts.leading_wildcard;
+    params Int = |of| i64::from(of.facts.params);
+    bytes Int always = |of| i64::from(of.facts.bytes);
+    statements Int always = |of| i64::try_from(of.statements).unwrap_or(i64::MAX);
+}
+
+fields! { CLIENT:
+    user Text always = |of| of.class.user.to_string();
+    database Text always = |of| of.class.database.to_string();
+    application Text always = |of| of.class.application.to_string();
+}
+
+/// `select`, `insert`, …, `unparsed`.
+pub(super) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Select => "select",
+        Kind::Insert => "insert",
+        Kind::Update => "update",
+        Kind::Delete => "delete",
+        Kind::Merge => "merge",
+        Kind::Copy => "copy",
+        Kind::Ddl => "ddl",
+        Kind::Transaction => "transaction",
+        Kind::Set => "set",
+        Kind::Show => "show",
+        Kind::Utility => "utility",
+        Kind::Unparsed => "unparsed",
+    }
+}
+
+/// Every kind, so that a condition cannot compare with one that does not exist.
+pub(super) const KINDS: [Kind; 12] = [
+    Kind::Select,
+    Kind::Insert,
+    Kind::Update,
+    Kind::Delete,
+    Kind::Merge,
+    Kind::Copy,
+    Kind::Ddl,
+    Kind::Transaction,
+    Kind::Set,
+    Kind::Show,
+    Kind::Utility,
+    Kind::Unparsed,
+];
+
+/// A condition that has been checked.
+#[derive(Debug)]
+pub(super) struct Condition {
+    program: Program,
+    /// The fields it reads.
+    pub(super) reads: Reads,
+}
+
+/// What a condition says of one statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    /// It reads something that is not known of this statement, or its arithmetic failed.
+    Unknown,
+}
+
+/// What is wrong with a condition, and where in its text (bytes), if that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) span: Option<Range<usize>>,
+    pub(super) message: String,
+    pub(super) cure: Option<String>,
+}
+
+/// Longer conditions are mistakes; the parser's time and stack are not theirs.
+const MAX_CONDITION: usize = 8192;
+const MAX_DEPTH: usize = 20;
+const MAX_LINKS: usize = 300;
+
+impl Condition {
+    /// Compiles and checks a condition.
+    pub(super) fn compile(text: &str, env: &Env) -> Result<Self, Vec<Fault>> {
+        let fault = |span, message: &str| Fault { span, message: message.to_owned(), cure: None };
+        if !is_shallow(text) {
+            let mut too_long = fault(None, "the condition is too long or too deeply nested");
+            too_long.cure = Some("split it into several rules".into());
+            return Err(vec![too_long]);
+        }
+        if text.trim().is_empty() {
+            return Err(vec![fault(None, "the condition is empty")]);
+        }
+        // The grammar's generated parser reports most mistakes, and panics on a few.
+        let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| env.compile(text)));
+        let program = match compiled {
+            Ok(Ok(program)) => program,
+            Ok(Err(errors)) => {
+                return Err(errors
+                    .errors
+                    .iter()
+                    .map(|error| fault(offset(text, error.pos), first_line(&error.msg)))
+                    .collect());
+            }
+            Err(_) => return Err(vec![fault(None, "the condition cannot be read")]),
+        };
+        match check::check(&program) {
+            Ok(reads) => Ok(Self { program, reads }),
+            Err(faults) => Err(faults),
+        }
+    }
+
+    pub(super) fn ask(&self, context: &Context<'_, '_>) -> Answer {
+        match self.program.execute(context) {
+            Ok(Value::Bool(true)) => Answer::Yes,
+            Ok(Value::Bool(false)) => Answer::No,
+            Ok(_) | Err(_) => Answer::Unknown,
+        }
+    }
+}
+
+/// The context in which all conditions are asked about one statement. Facts that no condition reads are left out,
+/// and so are those that are not known: reading one of these is an error in CEL, which `||` and `&&` overrule
+/// where the other side decides alone.
+pub(super) fn context<'a>(env: &Arc<Env>, subject: &Subject<'_>, reads: &Reads) -> Context<'a, 'a> {
+    let mut context = Context::with_env(Arc::clone(env));
+    let parsed = subject.facts.kind != Kind::Unparsed;
+    for (root, fields) in [("query", QUERY), ("client", CLIENT)] {
+        let known = fields.iter().filter(|field| (parsed || field.always) && reads.has(root, field.name));
+        let map: HashMap<Key, Value> =
+            known.map(|field| (Key::from(field.name), (field.get)(subject))).collect();
+        context.add_variable_from_value(root, Value::Map(Map { map: Arc::new(map) }));
+    }
+    context
+}
+
+/// A fact's value for people: `tables = orders, items`.
+pub(super) fn show(subject: &Subject<'_>, name: &str) -> Option<String> {
+    let field = QUERY.iter().find(|field| field.name == name)?;
+    let value = match (field.get)(subject) {
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::String(value) => value.to_string(),
+        Value::List(_) if field.name == "functions" => list(&subject.facts.functions),
+        Value::List(_) => list(&subject.facts.tables),
+        _ => return None,
+    };
+    Some(format!("{name} = {value}"))
+}
+
+/// The first few, so that a statement over a thousand tables does not fill the client's screen.
+fn list(names: &[String]) -> String {
+    let shown = names.iter().take(5).map(|name| crate::document::short(name)).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(5) {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Whether the parser's recursion stays shallow. Brackets nest; chains of operators and selections do too, in the
+/// tree. Strings are not told apart, which only errs on the safe side.
+fn is_shallow(text: &str) -> bool {
+    let (mut depth, mut deepest, mut links) = (0usize, 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'.' | b'!' | b'-' | b'+' | b'*' | b'/' | b'%' | b'?' | b'&' | b'|' | b'<' | b'>' | b'=' => {
+                links += 1
+            }
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    text.len() <= MAX_CONDITION && deepest <= MAX_DEPTH && links <= MAX_LINKS
+}
+
+/// Line and column from 1, as CEL counts, to a one-character span.
+fn offset(text: &str, (line, column): (isize, isize)) -> Option<Range<usize>> {
+    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+    let column = usize::try_from(column).ok()?.checked_sub(1)?;
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let at = (start + column).min(text.len());
+    text.is_char_boundary(at).then_some(at..(at + 1).min(text.len()))
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or("the condition cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ask(text: &str, facts: &Facts) -> Answer {
+        let env = Arc::new(Env::stdlib());
+        let condition = Condition::compile(text, &env).unwrap();
+        let class = Class {
+            user: "app".into(),
+            database: "shop".into(),
+            application: "web-1".into(),
+            standard_conforming_strings: true,
+            ascii_safe_encoding: true,
+        };
+        let subject = Subject { facts, statements: 1, class: &class };
+        condition.ask(&context(&env, &subject, &condition.reads))
+    }
+
+    fn parsed() -> Facts {
+        Facts { kind: Kind::Select, tables: vec!["a".into(), "s.b".into()], joins: 3, ..Facts::unparsed(9) }
+    }
+
+    #[test]
+    fn facts_of_query_and_client_can_be_read() {
+        for text in [
+            "query.kind == \"select\" && query.joins > 2",
+            "query.tables.exists(t, t.startsWith(\"s.\"))",
+            "\"a\" in query.tables && size(query.tables) == 2 && query.functions.size() == 0",
+            "client.user == \"app\" && client.database != \"other\" && client.application.startsWith(\"web\")",
+            "query.kind in [\"select\", \"insert\"] && !query.has_where && query.bytes < 10 && query.statements == 1",
+            "query.joins > 5 ? query.group_by : query.params == 0",
+        ] {
+            assert_eq!(ask(text, &parsed()), Answer::Yes, "{text}");
+        }
+        assert_eq!(ask("query.group_by", &parsed()), Answer::No);
+    }
+
+    #[test]
+    fn what_is_not_known_of_an_unparsed_statement_is_neither_yes_nor_no() {
+        let unparsed = Facts::unparsed(9);
+        assert_eq!(ask("query.kind == \"unparsed\"", &unparsed), Answer::Yes);
+        assert_eq!(ask("query.select_star", &unparsed), Answer::Unknown);
+        assert_eq!(ask("!query.select_star", &unparsed), Answer::Unknown);
+        assert_eq!(ask("query.select_star || query.kind == \"unparsed\"", &unparsed), Answer::Yes);
+        assert_eq!(ask("query.select_star && query.kind == \"select\"", &unparsed), Answer::No);
+        assert_eq!(ask("query.bytes / (query.statements - 1) > 0", &parsed()), Answer::Unknown);
+    }
+
+    #[test]
+    fn mistakes_are_found_when_a_condition_is_compiled() {
+        let env = Env::stdlib();
+        for (text, at, message) in [
+            ("query.join > 1", Some(6), "`query` has no field `join`"),
+            ("plan.rows > 1", Some(0), "unknown name `plan`"),
+            ("query", Some(0), "`query` has fields; read one of them"),
+            ("query.joins", None, "the condition is a number, not true or false"),
+            ("query.joins == \"3\"", None, "compares a number with a text"),
+            ("query.select_star > 1", None, "compares true or false with a number"),
+            ("query.kind && true", None, "a text is not true or false"),
+            ("query.kind == \"selekt\"", None, "`query.kind` is never \"selekt\""),
+            ("query.tables == \"a\"", None, "compares a list with a text"),
+            ("query.joins in query.tables", None, "looks for a number in a list of texts"),
+            ("query.kind.matches(\"x\")", None, "unknown function `matches`"),
+            ("size(query.joins) > 1", None, "`size` is of a text or a list"),
+            ("query.joins >", None, ""),
+            ("", None, "the condition is empty"),
+        ] {
+            let faults = Condition::compile(text, &env).unwrap_err();
+            assert!(faults[0].message.contains(message), "{text}: {faults:?}");
+            if let Some(at) = at {
+                assert_eq!(faults[0].span.as_ref().unwrap().start, at, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_conditions_end_in_an_error() {
+        let env = Env::stdlib();
+        for text in [
+            "(".repeat(5000),
+            "!".repeat(5000),
+            "[".repeat(300),
+            "a.".repeat(3000),
+            "\"".into(),
+            "\u{0}".into(),
+        ] {
+            assert!(Condition::compile(&text, &env).is_err());
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Where a statement may run. Nothing else makes a route: [`lane`] is asked once a text, and what it says stands in
+//! the judgement. Whether a replica is there and fresh enough is for those who see the topology.
+
+use super::facts::Facts;
+use super::{Kind, Lane};
+
+/// The lane of a text, given what the policies wish. A replica takes only what is one single statement, a query,
+/// provably read-only, and leaves no session state: a wish cannot make a write safe.
+#[must_use]
+pub fn lane(wish: Option<Lane>, statements: &[Facts]) -> Lane {
+    match (wish, statements) {
+        (Some(Lane::Replica), [only])
+            if only.kind == Kind::Select && only.read_only && only.effects.is_none() && !only.for_update =>
+        {
+            Lane::Replica
+        }
+        _ => Lane::Primary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Effects;
+    use super::*;
+
+    fn query() -> Facts {
+        Facts { kind: Kind::Select, read_only: true, effects: Effects::NONE, ..Facts::unparsed(8) }
+    }
+
+    #[test]
+    fn a_replica_takes_one_provably_read_only_query_if_a_policy_wishes() {
+        assert_eq!(lane(Some(Lane::Replica), &[query()]), Lane::Replica);
+        assert_eq!(lane(None, &[query()]), Lane::Primary);
+        assert_eq!(lane(Some(Lane::Primary), &[query()]), Lane::Primary);
+    }
+
+    #[test]
+    fn everything_else_stays_on_the_primary() {
+        let begin = Facts { kind: Kind::Transaction, ..query() };
+        let others = [
+            Facts::unparsed(8),
+            Facts { read_only: false, ..query() },
+            Facts { for_update: true, ..query() },
+            Facts { effects: Effects::SETTING, ..query() },
+            Facts { kind: Kind::Set, ..query() },
+            begin.clone(),
+        ];
+        for facts in others {
+            assert_eq!(lane(Some(Lane::Replica), std::slice::from_ref(&facts)), Lane::Primary, "{facts:?}");
+        }
+        assert_eq!(lane(Some(Lane::Replica), &[query(), query()]), Lane::Primary);
+        assert_eq!(lane(Some(Lane::Replica), &[begin, query()]), Lane::Primary);
+        assert_eq!(lane(Some(Lane::Replica), &[]), Lane::Primary);
+    }
+}

@@ -1,0 +1,206 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::document::Source;
+use policy::Policies;
+
+fn class_of(user: &str) -> Arc<Class> {
+    Arc::new(Class {
+        user: user.into(),
+        database: "shop".into(),
+        application: "".into(),
+        standard_conforming_strings: true,
+        ascii_safe_encoding: true,
+    })
+}
+
+fn guard_with(policies: Policies) -> Guard {
+    Guard::new(Arc::new(policies), GuardLimits::default(), [1, 2, 3, 4])
+}
+
+fn guard() -> Guard {
+    guard_with(Policies::baseline())
+}
+
+fn load(text: &str) -> Policies {
+    Policies::load(&[Source::new("p.toml", text)]).unwrap()
+}
+
+#[test]
+fn a_judgement_has_all_that_the_session_needs() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let blocked = guard.judge(b"UPDATE orders SET state = 'open'", &class);
+    assert_eq!((blocked.kind, blocked.action, blocked.lane), (Kind::Update, Action::Block, Lane::Primary));
+    let complaint = &blocked.complaints[0];
+    assert_eq!(&complaint.sqlstate, b"42501");
+    assert_eq!(complaint.message, "This writes to every row of orders.");
+    assert!(
+        complaint.detail.contains("baseline.toml")
+            && complaint.detail.contains(&format!("{:016x}", blocked.fingerprint))
+    );
+    assert!(!complaint.hint.is_empty());
+
+    let routed = guard.judge(b"SELECT state, count(*) FROM orders GROUP BY state", &class);
+    assert_eq!((routed.action, routed.lane, routed.complaints.len()), (Action::Route, Lane::Replica, 0));
+    assert!(routed.read_only && !routed.transaction_control && routed.statements == 1);
+
+    let several = guard.judge(b"BEGIN; SELECT * FROM t; SET x = 1", &class);
+    assert_eq!((several.kind, several.action, several.statements), (Kind::Select, Action::Warn, 3));
+    assert!(several.transaction_control && several.effects.has(Effects::SETTING) && !several.read_only);
+
+    let empty = guard.judge(b"  ", &class);
+    assert_eq!((empty.statements, empty.action), (0, Action::Allow));
+}
+
+#[test]
+fn a_text_enters_the_first_cache_at_its_second_sight() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let text = b"SET application_name = 'x'";
+    for (sight, hits) in [(1, 0), (2, 0), (3, 1), (4, 2)] {
+        let _ = guard.judge(text, &class);
+        assert_eq!(guard.counters().l1_hits, hits, "sight {sight}");
+    }
+}
+
+#[test]
+fn texts_of_one_shape_share_a_judgement() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let first = guard.judge(b"SELECT abalance FROM accounts WHERE aid = 1", &class);
+    let second = guard.judge(b"SELECT abalance FROM accounts WHERE aid = 2", &class);
+    assert!(Arc::ptr_eq(&first, &second));
+    let counters = guard.counters();
+    assert_eq!((counters.l1_hits, counters.l2_hits, counters.l2_misses), (0, 1, 1));
+    assert!(counters.bytes > 0);
+
+    let plain = guard.judge(b"SELECT id FROM c WHERE name LIKE 'a%'", &class);
+    let wild = guard.judge(b"SELECT id FROM c WHERE name LIKE '%a'", &class);
+    assert_eq!((plain.action, wild.action), (Action::Allow, Action::Block));
+}
+
+#[test]
+fn classes_never_share_a_judgement() {
+    let policies =
+        "[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'block'\nunless = { users = ['admin'] }\n";
+    let mut guard = guard_with(load(policies));
+    let (app, admin) = (class_of("app"), class_of("admin"));
+    for _ in 0..4 {
+        assert_eq!(guard.judge(b"SELECT * FROM t", &app).action, Action::Block);
+        assert_eq!(guard.judge(b"SELECT * FROM t", &admin).action, Action::Allow);
+        // The same class by value in another allocation.
+        assert_eq!(guard.judge(b"SELECT * FROM t", &class_of("app")).action, Action::Block);
+    }
+    assert!(guard.counters().l1_hits >= 6);
+    let off = Arc::new(Class { standard_conforming_strings: false, ..(*app).clone() });
+    assert_eq!(guard.judge(br"SELECT 'a\'; SELECT * FROM t --'", &app).action, Action::Block);
+    assert_eq!(guard.judge(br"SELECT 'a\'; SELECT * FROM t --'", &off).action, Action::Allow);
+}
+
+#[test]
+fn new_policies_forget_old_judgements() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    for _ in 0..3 {
+        assert_eq!(guard.judge(b"DELETE FROM t", &class).action, Action::Block);
+    }
+    guard.set_policies(Arc::new(load(
+        "[[rule]]\nname = 'x'\nfinds = 'write-without-where'\naction = 'warn'\n",
+    )));
+    assert_eq!(guard.counters().bytes, 0);
+    for _ in 0..3 {
+        assert_eq!(guard.judge(b"DELETE FROM t", &class).action, Action::Warn);
+    }
+}
+
+#[test]
+fn a_bound_wildcard_has_its_own_judgement() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let judgement = guard.judge(b"SELECT id FROM c WHERE name LIKE $1", &class);
+    assert_eq!((judgement.action, &*judgement.like_params), (Action::Allow, &[1][..]));
+    let bound = judgement.with_wildcard.as_ref().unwrap();
+    assert_eq!((bound.action, bound.fingerprint), (Action::Block, judgement.fingerprint));
+    assert!(bound.complaints[0].message.contains("name"));
+    // Where no rule cares, nobody needs to look at parameters.
+    let mut guard = guard_with(load("[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'warn'\n"));
+    assert!(guard.judge(b"SELECT id FROM c WHERE name LIKE $1", &class).like_params.is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_is_unparsed_and_allowed_unless_a_rule_says_otherwise() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let sjis = Arc::new(Class { ascii_safe_encoding: false, ..(*class).clone() });
+    let limits = GuardLimits { max_statement_bytes: 100, ..GuardLimits::default() };
+    let mut small = Guard::new(Arc::new(Policies::baseline()), limits, [0; 4]);
+    let judgements = [
+        guard.judge(b"SELEC 1", &class),
+        guard.judge("SELECT 'ä'".as_bytes(), &sjis),
+        small.judge(&[b"SELECT ".as_slice(), &[b'1'; 200]].concat(), &class),
+        guard.judge_oversized(&class),
+    ];
+    for judgement in &judgements {
+        assert_eq!(
+            (judgement.kind, judgement.action, judgement.lane),
+            (Kind::Unparsed, Action::Allow, Lane::Primary)
+        );
+        assert!(judgement.effects.has(Effects::UNPARSED) && !judgement.read_only);
+    }
+    assert_eq!(guard.counters().parse_failures, 3);
+    assert_eq!(guard.judge(b"SELECT 1", &sjis).kind, Kind::Select);
+
+    let mut strict =
+        guard_with(load("[[rule]]\nname = 'u'\nwhen = 'query.kind == \"unparsed\"'\naction = 'block'\n"));
+    assert_eq!(strict.judge(b"SELEC 1", &class).action, Action::Block);
+    assert_eq!(strict.judge_oversized(&class).action, Action::Block);
+}
+
+#[test]
+fn a_rule_that_reads_the_length_is_asked_for_each_length() {
+    let mut guard = guard_with(load("[[rule]]\nname = 'x'\nwhen = 'query.bytes > 20'\naction = 'block'\n"));
+    let class = class_of("app");
+    assert_eq!(guard.judge(b"SELECT 'a'", &class).action, Action::Allow);
+    assert_eq!(guard.judge(b"SELECT 'aaaaaaaaaaaaaaaaaaaaaaaaaaa'", &class).action, Action::Block);
+    assert_eq!(guard.judge(b"SELECT 'b'", &class).action, Action::Allow);
+}
+
+#[test]
+fn the_caches_stay_within_their_bytes() {
+    let limits = GuardLimits { cache_bytes: 64 << 10, ..GuardLimits::default() };
+    let mut guard = Guard::new(Arc::new(Policies::baseline()), limits, [5, 6, 7, 8]);
+    let class = class_of("app");
+    for n in 0..2000 {
+        let text = format!("SELECT column_{n} FROM table_{n}");
+        for _ in 0..3 {
+            let _ = guard.judge(text.as_bytes(), &class);
+        }
+        assert!(guard.counters().bytes <= 64 << 10);
+    }
+    let huge = format!("SELECT {}1", "a,".repeat(30_000));
+    let _ = guard.judge(huge.as_bytes(), &class);
+    assert!(guard.counters().bytes <= 64 << 10);
+}
+
+#[test]
+fn too_many_classes_are_forgotten_together() {
+    let mut guard = guard();
+    for n in 0..450 {
+        let class = class_of(&n.to_string());
+        let _ = guard.judge(b"SELECT 1", &class);
+    }
+    assert_eq!(guard.judge(b"DELETE FROM t", &class_of("app")).action, Action::Block);
+}
+
+proptest::proptest! {
+    // Each case judges up to 180 texts.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    /// Whatever was judged before, a cached verdict is the one that an empty guard would give.
+    #[test]
+    fn caches_change_nothing(texts in proptest::collection::vec(
+        "(SELECT|UPDATE t SET|DELETE FROM|WHERE|LIKE|a|t|=|\\*|'%x'|'x%'|1|22|;|FROM|GROUP BY|LIMIT|,| |\\$1|BEGIN){1,10}", 1..30
+    )) {
+        let class = class_of("app");
+        let mut used = guard();
+        for text in texts.iter().chain(&texts).chain(&texts) {
+            let fresh = evaluate(used.policies(), &class, text.as_bytes(), &GuardLimits::default()).judgement;
+            let cached = used.judge(text.as_bytes(), &class);
+            proptest::prop_assert_eq!(format!("{:?}", &*cached), format!("{:?}", fresh));
+        }
+    }
+}

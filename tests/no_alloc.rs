@@ -1,0 +1,105 @@
+//! A statement that was seen before costs no allocation. Its own binary, since the allocator counts for all.
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use pgsluice::guard::policy::Policies;
+use pgsluice::guard::{Action, Class, Guard, GuardLimits};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // At the end of a thread the counter is gone before its last allocations.
+    let _ = ALLOCATIONS.try_with(|counter| counter.set(counter.get() + 1));
+}
+
+#[allow(unsafe_code)] // the trait is unsafe to implement; every call goes straight to the system's allocator
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn class() -> Arc<Class> {
+    Arc::new(Class {
+        user: "app".into(),
+        database: "shop".into(),
+        application: "".into(),
+        standard_conforming_strings: true,
+        ascii_safe_encoding: true,
+    })
+}
+
+fn guard() -> Guard {
+    Guard::new(Arc::new(Policies::baseline()), GuardLimits::default(), [1, 2, 3, 4])
+}
+
+#[test]
+fn the_allocator_counts() {
+    assert!(allocations_of(|| drop(std::hint::black_box(Box::new(7)))) > 0);
+}
+
+#[test]
+fn a_text_seen_before_allocates_nothing() {
+    let (mut guard, class) = (guard(), class());
+    let texts: [&[u8]; 4] = [
+        b"SELECT abalance FROM pgbench_accounts WHERE aid = 1",
+        b"UPDATE orders SET state = 'open'",
+        b"SET application_name = 'x'",
+        b"BEGIN",
+    ];
+    for text in texts.iter().chain(&texts) {
+        let _ = guard.judge(text, &class);
+    }
+    // The same class by value, in another connection's allocation.
+    let other = self::class();
+    let allocated = allocations_of(|| {
+        for _ in 0..100 {
+            for text in texts {
+                std::hint::black_box(guard.judge(text, &class));
+                std::hint::black_box(guard.judge(text, &other));
+            }
+        }
+    });
+    assert_eq!(allocated, 0);
+    assert_eq!(guard.counters().l1_hits, 800);
+    assert_eq!(guard.judge(texts[1], &class).action, Action::Block);
+}
+
+#[test]
+fn a_shape_seen_before_allocates_nothing() {
+    let (mut guard, class) = (guard(), class());
+    let texts: Vec<String> =
+        (0..3000).map(|n| format!("SELECT abalance FROM pgbench_accounts WHERE aid = {n}")).collect();
+    let _ = guard.judge(texts[0].as_bytes(), &class);
+    let allocated = allocations_of(|| {
+        for text in &texts[1..] {
+            std::hint::black_box(guard.judge(text.as_bytes(), &class));
+        }
+    });
+    assert_eq!(allocated, 0);
+    assert_eq!(guard.counters().l2_hits, 2999);
+}
