@@ -1,0 +1,459 @@
+//! What the client sends, message by message.
+
+use std::sync::Arc;
+
+use super::Ledger;
+use super::align::ParamSet;
+use super::backend::Backend;
+use super::expect::{Expect, Refusal, encode_notices};
+use super::names::{Named, Names};
+use super::outlet::Outlet;
+use super::statement::Interner;
+use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
+use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::{frontend, reply, sqlstate};
+
+/// When a server goes back to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// When the client leaves.
+    Session,
+    /// At the end of each transaction.
+    Transaction,
+    /// The same, and transactions of several statements are refused.
+    Statement,
+}
+
+/// What a session borrows for one feed.
+pub struct Env<'a, L: Ledger> {
+    pub guard: &'a mut Guard,
+    pub statements: &'a mut Interner,
+    pub ledger: &'a mut L,
+    /// Texts above this are not stored: they are judged as unparsed and streamed.
+    pub max_statement_bytes: usize,
+    /// Prepared statements of one client, text and name together.
+    pub prepared_bytes: usize,
+    /// A replica may be asked: otherwise every lane is the primary.
+    pub replicas: bool,
+}
+
+/// What the session wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More bytes: what is left of the input is not a whole message.
+    More,
+    /// A server of this lane, then the same bytes again from `consumed`.
+    Server(Lane),
+    /// The present server to come free, then the same bytes again from `consumed`.
+    Wait,
+    /// The client said goodbye.
+    Bye,
+}
+
+/// How far [`Session::feed`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    pub consumed: usize,
+    pub step: Step,
+}
+
+/// The client broke the protocol: it gets this as FATAL, and the connection closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    pub sqlstate: [u8; 5],
+    pub message: &'static str,
+}
+
+pub(super) const MALFORMED: Fatal =
+    Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, message: "invalid message format" };
+
+/// One client.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) class: Arc<Class>,
+    pub(super) settings: Arc<ParamSet>,
+    mode: Mode,
+    /// The rest of a message whose head is dealt with: it goes to the server or nowhere.
+    pub(super) rest: usize,
+    pub(super) rest_passes: bool,
+    /// A message was refused: everything up to Sync is dropped.
+    pub(super) skipping: bool,
+    pub(super) names: Option<Box<Names>>,
+    pub(super) unnamed: Option<Named>,
+    /// The unnamed statement was too large to keep: only the server has it.
+    pub(super) unnamed_streamed: bool,
+    /// The server's queue may have an entry of what the unnamed statement was.
+    pub(super) unnamed_recorded: bool,
+    /// What the last Bind bound: Execute is accounted to it.
+    pub(super) bound: Option<Arc<Judgement>>,
+    /// A judgement passed while there was no server yet.
+    pub(super) judged: Option<Arc<Judgement>>,
+    /// No server is to be had for the message that waits: it is refused with this.
+    declined: Option<Box<Refusal>>,
+    pub(super) pins: Effects,
+    /// Pins since the last ReadyForQuery: an unparsed text that the server can't parse either leaves nothing.
+    pub(super) fresh: Effects,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(mode: Mode, class: Arc<Class>, settings: Arc<ParamSet>) -> Self {
+        Self {
+            class,
+            settings,
+            mode,
+            rest: 0,
+            rest_passes: false,
+            skipping: false,
+            names: None,
+            unnamed: None,
+            unnamed_streamed: false,
+            unnamed_recorded: false,
+            bound: None,
+            judged: None,
+            declined: None,
+            pins: Effects::NONE,
+            fresh: Effects::NONE,
+        }
+    }
+
+    /// Why the client must keep its server; nothing if it need not.
+    #[must_use]
+    pub fn pins(&self) -> Effects {
+        self.pins
+    }
+
+    /// The server may go back as soon as it is idle.
+    #[must_use]
+    pub fn releases(&self) -> bool {
+        self.mode != Mode::Session && self.pins.is_none() && !(self.rest > 0 && self.rest_passes)
+    }
+
+    /// The settings the client started with.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<ParamSet> {
+        &self.settings
+    }
+
+    #[must_use]
+    pub fn class(&self) -> &Arc<Class> {
+        &self.class
+    }
+
+    /// Reads the client's bytes (`up.input()` from `from`). With a server (`link`), what it is to get goes to
+    /// `up`; what the client is to get at once goes to `down`.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the client broke the protocol.
+    pub fn feed<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        from: usize,
+        mut link: Option<&mut Backend>,
+        up: &mut Outlet<'_>,
+        down: &mut Vec<u8>,
+    ) -> Result<Fed, Fatal> {
+        let input = up.input();
+        let mut at = from;
+        while at < input.len() {
+            if self.rest > 0 {
+                let n = self.rest.min(input.len() - at);
+                if self.rest_passes {
+                    up.pass(at..at + n);
+                }
+                self.rest -= n;
+                at += n;
+                continue;
+            }
+            let left = input.get(at..).unwrap_or_default();
+            let Some(h) = frame::peek(left, frame::client_limit).map_err(|_| BAD_LENGTH)? else { break };
+            let mut turn =
+                Turn { at, header: h, left, link: link.as_deref_mut(), up: &mut *up, down: &mut *down };
+            match self.message(env, &mut turn)? {
+                Flow::Done => at += h.total.min(left.len()),
+                Flow::Short => break,
+                Flow::Stop(step) => return Ok(Fed { consumed: at, step }),
+            }
+        }
+        Ok(Fed { consumed: at, step: Step::More })
+    }
+
+    fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
+        let deaf = self.skipping || t.link.as_ref().is_some_and(|l| l.error_skip);
+        match t.header.tag {
+            b'X' => Ok(Flow::Stop(Step::Bye)),
+            b'd' | b'c' | b'f' => Ok(self.copy_data(t)),
+            b'S' => self.sync(t),
+            b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'F' if deaf => {
+                self.stream(t, false);
+                Ok(Flow::Done)
+            }
+            b'Q' => self.query(env, t),
+            b'F' => self.function_call(env, t),
+            b'P' => self.parse(env, t),
+            b'B' => self.bind(env, t),
+            b'D' | b'C' => self.describe_or_close(env, t),
+            b'E' => self.execute(env, t),
+            b'H' => {
+                if t.header.total != HEADER {
+                    return Err(MALFORMED);
+                }
+                if t.link.is_some() {
+                    t.pass();
+                }
+                Ok(Flow::Done)
+            }
+            _ => Err(Fatal {
+                sqlstate: sqlstate::PROTOCOL_VIOLATION,
+                message: "invalid frontend message type",
+            }),
+        }
+    }
+
+    /// Passes (or drops) the message, also what of it has not come yet.
+    pub(super) fn stream(&mut self, t: &mut Turn<'_, '_>, passes: bool) {
+        let here = t.header.total.min(t.left.len());
+        if passes {
+            t.up.pass(t.at..t.at + here);
+        }
+        self.rest = t.header.total - here;
+        self.rest_passes = passes;
+    }
+
+    fn query<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
+        let oversized = t.header.total > env.max_statement_bytes.saturating_add(HEADER + 1);
+        if !oversized && !t.whole() {
+            return Ok(Flow::Short);
+        }
+        let judgement = match self.judged.take() {
+            Some(judgement) => judgement,
+            None if oversized => env.guard.judge_oversized(&self.class),
+            None => env.guard.judge(frontend::query(t.body()).ok_or(MALFORMED)?, &self.class),
+        };
+        let mut refusal = self.refusal(&judgement);
+        let Some(link) = t.link.as_deref_mut() else {
+            refusal = refusal.or_else(|| self.take_declined());
+            if refusal.is_none() && judgement.statements > 0 {
+                let lane = env.lane(&judgement);
+                self.judged = Some(judgement);
+                return Ok(Flow::Stop(Step::Server(lane)));
+            }
+            env.ledger.judged(&judgement);
+            match refusal {
+                Some(refusal) => refusal.encode(t.down),
+                None => reply::empty_query_response(t.down),
+            }
+            reply::ready_for_query(t.down, b'I');
+            self.set_unnamed(None, t);
+            self.stream(t, false);
+            return Ok(Flow::Done);
+        };
+        if link.lane != env.lane(&judgement) && link.must_leave() {
+            self.judged = Some(judgement);
+            return Ok(Flow::Stop(Step::Wait));
+        }
+        env.ledger.judged(&judgement);
+        if let Some(refusal) = refusal {
+            if link.idle() {
+                refusal.encode(t.down);
+                reply::ready_for_query(t.down, b'I');
+            } else {
+                self.poison(refusal, t);
+            }
+            self.stream(t, false);
+            return Ok(Flow::Done);
+        }
+        self.notices(&judgement, t);
+        self.takes_effect(env.ledger, &judgement, t);
+        self.set_unnamed(None, t);
+        self.stream(t, true);
+        if let Some(link) = t.link.as_deref_mut() {
+            let discards = judgement.effects.has(Effects::DISCARD_ALL) && link.fresh();
+            link.unsynced = false;
+            link.drop_unnamed();
+            link.expect_end(Expect::Query(judgement));
+            // Drivers send it in one go with the next client's first statement.
+            if discards {
+                self.deallocated();
+                if self.rest == 0 {
+                    link.realign(&self.settings, t.up);
+                }
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// A query that fails in place of the one that is refused, so that a transaction fails with it.
+    fn poison(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
+        self.set_unnamed(None, t);
+        if let Some(link) = t.link.as_deref_mut() {
+            link.unsynced = false;
+            link.drop_unnamed();
+            link.expect_end(Expect::Poison { refusal, query: true });
+            t.up.add(|v| frontend::put_query(v, POISON));
+        }
+    }
+
+    fn function_call<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Result<Flow, Fatal> {
+        let judgement = env.guard.judge_oversized(&self.class);
+        let mut refusal = self.refusal(&judgement);
+        let Some(link) = t.link.as_deref_mut() else {
+            refusal = refusal.or_else(|| self.take_declined());
+            let Some(refusal) = refusal else { return Ok(Flow::Stop(Step::Server(Lane::Primary))) };
+            refusal.encode(t.down);
+            reply::ready_for_query(t.down, b'I');
+            self.stream(t, false);
+            return Ok(Flow::Done);
+        };
+        if link.lane != Lane::Primary && link.must_leave() {
+            return Ok(Flow::Stop(Step::Wait));
+        }
+        env.ledger.judged(&judgement);
+        if let Some(refusal) = refusal {
+            self.poison(refusal, t);
+            self.stream(t, false);
+        } else {
+            self.takes_effect(env.ledger, &judgement, t);
+            if let Some(link) = t.link.as_deref_mut() {
+                link.unsynced = false;
+                link.expect_end(Expect::Query(judgement));
+            }
+            self.stream(t, true);
+        }
+        Ok(Flow::Done)
+    }
+
+    fn sync(&mut self, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
+        if t.header.total != HEADER {
+            return Err(MALFORMED);
+        }
+        let skipped = std::mem::take(&mut self.skipping);
+        match t.link.as_deref_mut() {
+            None => reply::ready_for_query(t.down, b'I'),
+            Some(link) if skipped && link.quiet() => reply::ready_for_query(t.down, link.status),
+            Some(link) => {
+                // A server in COPY FROM STDIN does not answer Sync; it is passed on all the same.
+                if !link.copy_in {
+                    link.expect_end(Expect::Sync);
+                    link.unsynced = false;
+                    link.error_skip = false;
+                }
+                t.pass();
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// The server the session asked for is not to be had: the message that waits for it is refused when it is
+    /// fed again without one, and the client goes on.
+    pub fn decline(&mut self, sqlstate: [u8; 5], message: String, hint: Option<&'static str>) {
+        self.declined = Some(Box::new(Refusal::fixed(sqlstate, message, hint)));
+    }
+
+    pub(super) fn take_declined(&mut self) -> Option<Refusal> {
+        self.declined.take().map(|refusal| *refusal)
+    }
+
+    /// Why this may not run, if so.
+    pub(super) fn refusal(&self, judgement: &Arc<Judgement>) -> Option<Refusal> {
+        if judgement.action == Action::Block {
+            return Some(Refusal::Judged(Arc::clone(judgement)));
+        }
+        if judgement.effects.has(Effects::RESERVED_NAME) {
+            let message =
+                "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
+            return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
+        }
+        if self.mode == Mode::Statement && judgement.transaction_control {
+            let message =
+                "transactions of several statements are not allowed in statement pooling mode".to_owned();
+            let hint = Some("Use pool_mode = \"transaction\" for this client.");
+            return Some(Refusal::fixed(sqlstate::FEATURE_NOT_SUPPORTED, message, hint));
+        }
+        None
+    }
+
+    /// Warnings, in their place among the replies.
+    pub(super) fn notices(&self, judgement: &Arc<Judgement>, t: &mut Turn<'_, '_>) {
+        if !judgement.complaints.iter().any(|c| c.action == Action::Warn) {
+            return;
+        }
+        match t.link.as_deref_mut() {
+            Some(link) if !link.silent() => {
+                link.queue.push_back(Expect::LocalNotices(Arc::clone(judgement)));
+            }
+            _ => encode_notices(judgement, t.down),
+        }
+    }
+}
+
+const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, message: "invalid message length" };
+
+/// A text the server is sure to refuse. It shows in the server's log, so it says what it is.
+pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
+
+/// Every byte below 0x80 is ASCII in this client encoding (PostgreSQL manual, "Supported Character Sets").
+#[must_use]
+pub fn ascii_safe(encoding: &str) -> bool {
+    const UNSAFE: [&str; 7] = ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
+    !UNSAFE.iter().any(|u| u.eq_ignore_ascii_case(encoding))
+}
+
+/// One message on its way.
+pub(super) struct Turn<'a, 'o> {
+    pub(super) at: usize,
+    pub(super) header: Header,
+    /// The input from this message on.
+    pub(super) left: &'o [u8],
+    pub(super) link: Option<&'a mut Backend>,
+    pub(super) up: &'a mut Outlet<'o>,
+    pub(super) down: &'a mut Vec<u8>,
+}
+
+impl<'o> Turn<'_, 'o> {
+    pub(super) fn whole(&self) -> bool {
+        self.left.len() >= self.header.total
+    }
+    /// The body, as far as it has come.
+    pub(super) fn body(&self) -> &'o [u8] {
+        self.left.get(HEADER..self.header.total.min(self.left.len())).unwrap_or_default()
+    }
+    /// Passes a whole message.
+    pub(super) fn pass(&mut self) {
+        self.up.pass(self.at..self.at + self.header.total.min(self.left.len()));
+    }
+}
+
+pub(super) enum Flow {
+    Done,
+    Short,
+    Stop(Step),
+}
+
+impl<L: Ledger> Env<'_, L> {
+    pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
+        if self.replicas { judgement.lane } else { Lane::Primary }
+    }
+}
+
+impl Backend {
+    /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes
+    /// all, but a batch for a replica leaves it first if it is idle in any case.
+    pub(super) fn must_leave(&self) -> bool {
+        self.lane == Lane::Replica && !self.unsynced && !self.untouched()
+    }
+
+    /// Nothing was sent since it was checked out.
+    fn untouched(&self) -> bool {
+        self.queue.iter().all(|e| matches!(e, Expect::Hidden))
+    }
+
+    /// Untouched and outside a transaction.
+    fn fresh(&self) -> bool {
+        self.untouched() && self.status == b'I' && !self.unsynced && !self.error_skip
+    }
+}

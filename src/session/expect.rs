@@ -1,0 +1,140 @@
+//! What a server still owes, in the order in which it will answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::names::{ClosedName, Named};
+use crate::guard::{Action, Effects, Judgement};
+use crate::wire::reply;
+
+/// An error of our own in place of the server's.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// A policy blocks the statement.
+    Judged(Arc<Judgement>),
+    /// We refuse for another reason.
+    Fixed(Box<Reason>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    pub(super) sqlstate: [u8; 5],
+    pub(super) message: String,
+    pub(super) hint: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) fn fixed(sqlstate: [u8; 5], message: String, hint: Option<&'static str>) -> Self {
+        Self::Fixed(Box::new(Reason { sqlstate, message, hint }))
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Judged(judgement) => {
+                if let Some(c) = judgement.complaints.iter().find(|c| c.action == Action::Block) {
+                    reply::error_response(
+                        out,
+                        reply::Severity::Error,
+                        c.sqlstate,
+                        &c.message,
+                        &c.detail,
+                        &c.hint,
+                    );
+                }
+            }
+            Self::Fixed(r) => {
+                reply::error_response(
+                    out,
+                    reply::Severity::Error,
+                    r.sqlstate,
+                    &r.message,
+                    "",
+                    r.hint.unwrap_or_default(),
+                );
+            }
+        }
+    }
+}
+
+/// A NOTICE for every enforced warning.
+pub(super) fn encode_notices(judgement: &Judgement, out: &mut Vec<u8>) {
+    for c in judgement.complaints.iter().filter(|c| c.action == Action::Warn) {
+        reply::notice_response(out, "NOTICE", c.sqlstate, &c.message, &c.detail, &c.hint);
+    }
+}
+
+/// Whom a Parse concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The client's, of a name in its table.
+    Named,
+    /// The client's unnamed statement.
+    Unnamed,
+    /// The client's, of a name that only the server keeps.
+    Streamed,
+    /// Ours: hidden.
+    Ours,
+    /// Ours, of the unnamed statement: hidden.
+    OursUnnamed,
+}
+
+impl Whose {
+    pub(super) fn shown(self) -> bool {
+        matches!(self, Self::Named | Self::Unnamed | Self::Streamed)
+    }
+}
+
+/// One thing the server owes, or one of our own that has its place among them.
+#[derive(Debug)]
+pub(super) enum Expect {
+    /// ParseComplete. `id` and `serial` are the statement's in the server's table (0: not in it); `effects`: what
+    /// it pins.
+    Parse {
+        id: u64,
+        serial: u64,
+        whose: Whose,
+        effects: Effects,
+    },
+    Bind,
+    /// RowDescription or NoData (a ParameterDescription may come first).
+    Describe,
+    /// CloseComplete.
+    Close,
+    /// CloseComplete of a statement we evicted: hidden.
+    CloseHidden {
+        id: u64,
+        serial: u64,
+    },
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Option<Arc<Judgement>>),
+    /// ReadyForQuery.
+    Sync,
+    /// Everything up to ReadyForQuery.
+    Query(Arc<Judgement>),
+    /// A query of our own: everything up to ReadyForQuery is hidden.
+    Hidden,
+    /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
+    /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
+    Poison {
+        refusal: Refusal,
+        query: bool,
+    },
+    /// The client's CopyDone or CopyFail: no reply, but Syncs before it were not heard by a server in COPY.
+    CopyEnd,
+    /// ParseComplete of our own. A client's name hangs on it.
+    LocalParse(Effects),
+    /// CloseComplete of our own.
+    LocalClose(Box<ClosedName>),
+    /// No reply. The client's unnamed statement was this one before what follows.
+    WasUnnamed(Option<Named>),
+    LocalNotices(Arc<Judgement>),
+}
+
+impl Expect {
+    /// Ends with a ReadyForQuery.
+    pub(super) fn ends_ready(&self) -> bool {
+        matches!(self, Self::Sync | Self::Query(_) | Self::Hidden | Self::Poison { query: true, .. })
+    }
+}
+
+pub(super) type Queue = VecDeque<Expect>;

@@ -1,0 +1,474 @@
+//! The extended protocol: Parse, Bind, Describe, Close, Execute.
+//!
+//! A client's statement names are its own. Servers know a statement by our name for its text and types, so a
+//! statement prepared through one server runs on any other: where it is missing, a hidden Parse goes first.
+
+use std::sync::Arc;
+
+use super::Ledger;
+use super::backend::Backend;
+use super::client::{Env, Fatal, Flow, MALFORMED, POISON, Session, Step, Turn};
+use super::expect::{Expect, Refusal, Whose};
+use super::names::Named;
+use super::outlet::Outlet;
+use super::prepared::{PREFIX, ServerName};
+use super::statement::Statement;
+use crate::guard::{Effects, Judgement, Lane};
+use crate::wire::frame::{self, HEADER};
+use crate::wire::frontend::{self, Target};
+use crate::wire::{reply, sqlstate};
+
+/// A Bind is waited for whole up to this size if a rule reads its values; a larger one is judged as if they
+/// were the worst.
+const BIND_LOOK_MAX: usize = 1 << 20;
+
+/// Room for a portal's and a statement's name: what is longer without an end is refused.
+const NAMES_MAX: usize = 8 * 1024;
+
+impl Session {
+    pub(super) fn parse<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Result<Flow, Fatal> {
+        let oversized = t.header.total > env.max_statement_bytes.saturating_add(HEADER + NAMES_MAX);
+        if !oversized && !t.whole() {
+            return Ok(Flow::Short);
+        }
+        let name = t.body().iter().take(NAMES_MAX).position(|&b| b == 0);
+        if oversized && name.is_none() {
+            return if t.body().len() < NAMES_MAX { Ok(Flow::Short) } else { Err(MALFORMED) };
+        }
+        if let Some(stop) = self.needs_server(env, t) {
+            return Ok(stop);
+        }
+        if oversized {
+            let name = t.body().get(..name.unwrap_or_default()).unwrap_or_default();
+            return Ok(self.parse_oversized(name, env, t));
+        }
+        let parse = frontend::parse(t.body()).ok_or(MALFORMED)?;
+        let judgement = env.guard.judge(parse.text, &self.class);
+        env.ledger.judged(&judgement);
+        if let Some(refusal) = self.refusal(&judgement) {
+            self.refuse(refusal, t);
+            return Ok(Flow::Done);
+        }
+        let taken = !parse.name.is_empty()
+            && self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name));
+        if taken {
+            self.refuse(duplicate(parse.name), t);
+            return Ok(Flow::Done);
+        }
+        let statement = env.statements.get(self.settings.hash(), parse.tail);
+        let named = Named { statement, judgement, serial: 0 };
+        if !parse.name.is_empty()
+            && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
+        {
+            self.refuse(refusal, t);
+            return Ok(Flow::Done);
+        }
+        self.notices(&named.judgement, t);
+        self.takes_effect(env.ledger, &named.judgement, t);
+        self.forward_parse(parse.name, named, t);
+        Ok(Flow::Done)
+    }
+
+    fn forward_parse(&mut self, name: &[u8], named: Named, t: &mut Turn<'_, '_>) {
+        let effects = named.judgement.effects.pins();
+        let statement = Arc::clone(&named.statement);
+        if name.is_empty() {
+            self.set_unnamed(Some(named), t);
+        } else {
+            self.add_name(name, named);
+        }
+        let Some(link) = t.link.as_deref_mut() else { return };
+        link.unsynced = true;
+        if name.is_empty() {
+            link.set_unnamed(statement.id);
+            link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose: Whose::Unnamed, effects });
+            t.pass();
+        } else if link.may_be_failed() || !link.holds(statement.id) {
+            send_parse(link, &statement, Whose::Named, effects, t.up);
+        } else if link.silent() {
+            self.name_confirmed();
+            reply::parse_complete(t.down);
+        } else {
+            link.queue.push_back(Expect::LocalParse(effects));
+        }
+    }
+
+    /// Too large to keep: it runs where it is sent, and (being unparsed) pins its server.
+    fn parse_oversized<L: Ledger>(
+        &mut self,
+        name: &[u8],
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Flow {
+        let judgement = env.guard.judge_oversized(&self.class);
+        env.ledger.judged(&judgement);
+        if let Some(refusal) = self.refusal(&judgement).or_else(|| foreign(name)) {
+            self.refuse(refusal, t);
+            return Flow::Done;
+        }
+        if self.lookup(name).is_some() {
+            self.refuse(duplicate(name), t);
+            return Flow::Done;
+        }
+        self.notices(&judgement, t);
+        self.takes_effect(env.ledger, &judgement, t);
+        let whose = if name.is_empty() { Whose::Unnamed } else { Whose::Streamed };
+        if name.is_empty() {
+            self.set_unnamed(None, t);
+            self.unnamed_streamed = true;
+        }
+        if let Some(link) = t.link.as_deref_mut() {
+            link.unsynced = true;
+            if name.is_empty() {
+                link.drop_unnamed();
+            }
+            let effects = judgement.effects.pins();
+            link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose, effects });
+        }
+        self.stream(t, true);
+        Flow::Done
+    }
+
+    pub(super) fn bind<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Result<Flow, Fatal> {
+        if !t.whole() && t.left.len() < NAMES_MAX.min(t.header.total) {
+            return Ok(Flow::Short);
+        }
+        if let Some(stop) = self.needs_server(env, t) {
+            return Ok(stop);
+        }
+        let body = t.body();
+        let bind = frontend::bind(body).ok_or(MALFORMED)?;
+        let head = body.len() - bind.rest.len();
+        let named =
+            if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
+        let Some(mut named) = named else { return Ok(self.bind_unknown(bind.statement, t)) };
+        if !named.judgement.like_params.is_empty() {
+            if !t.whole() && t.header.total <= BIND_LOOK_MAX {
+                return Ok(Flow::Short);
+            }
+            named.judgement = with_values(&named.judgement, bind.rest, t.whole());
+            env.ledger.judged(&named.judgement);
+            if let Some(refusal) = self.refusal(&named.judgement) {
+                self.refuse(refusal, t);
+                return Ok(Flow::Done);
+            }
+            self.notices(&named.judgement, t);
+        }
+        // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
+        if !named.judgement.effects.has(Effects::UNPARSED) {
+            self.takes_effect(env.ledger, &named.judgement, t);
+        }
+        let tentative = self.is_tentative(&named);
+        let Some(link) = t.link.as_deref_mut() else { return Ok(Flow::Done) };
+        link.unsynced = true;
+        if bind.statement.is_empty() {
+            send_unnamed(link, &named.statement, t.up);
+            link.queue.push_back(Expect::Bind);
+            self.stream(t, true);
+        } else {
+            send_named(link, &named.statement, tentative, t.up);
+            let name = link.prepared.name(named.statement.id);
+            let rest = t.header.total - HEADER - head;
+            t.up.add(|v| frontend::put_bind_head(v, bind.portal, name.as_bytes(), rest));
+            link.queue.push_back(Expect::Bind);
+            self.stream_from(HEADER + head, t);
+        }
+        self.bound = Some(named.judgement);
+        Ok(Flow::Done)
+    }
+
+    /// Passes what of the message stands behind its first `head` bytes.
+    fn stream_from(&mut self, head: usize, t: &mut Turn<'_, '_>) {
+        let here = t.header.total.min(t.left.len());
+        t.up.pass(t.at + head..t.at + here);
+        self.rest = t.header.total - here;
+        self.rest_passes = true;
+    }
+
+    /// A name we don't know: made by SQL `PREPARE` on a pinned server, or not at all. The server knows.
+    fn bind_unknown(&mut self, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
+        if let Some(refusal) = foreign(name) {
+            self.refuse(refusal, t);
+            return Flow::Done;
+        }
+        if let Some(link) = t.link.as_deref_mut() {
+            link.unsynced = true;
+            if name.is_empty() && !self.unnamed_streamed {
+                close_unnamed(link, t.up);
+            }
+            link.queue.push_back(Expect::Bind);
+        }
+        self.bound = None;
+        self.stream(t, true);
+        Flow::Done
+    }
+
+    pub(super) fn describe_or_close<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Result<Flow, Fatal> {
+        if !t.whole() {
+            return Ok(Flow::Short);
+        }
+        let closes = t.header.tag == b'C';
+        let target = frontend::target(t.body()).ok_or(MALFORMED)?;
+        if let (true, Target::Statement(name)) = (closes, target)
+            && let Some(closed) = self.close_name(name)
+        {
+            match t.link.as_deref_mut() {
+                Some(link) if !link.silent() => link.queue.push_back(Expect::LocalClose(closed)),
+                _ => reply::close_complete(t.down),
+            }
+            return Ok(Flow::Done);
+        }
+        if let Some(stop) = self.needs_server(env, t) {
+            return Ok(stop);
+        }
+        let Some(link) = t.link.as_deref_mut() else { return Ok(Flow::Done) };
+        let name = match target {
+            Target::Statement(name) => name,
+            Target::Portal(_) => {
+                link.unsynced = true;
+                link.queue.push_back(if closes { Expect::Close } else { Expect::Describe });
+                t.pass();
+                return Ok(Flow::Done);
+            }
+        };
+        if closes {
+            // Unnamed, or one made by SQL PREPARE.
+            if let Some(refusal) = foreign(name) {
+                self.refuse(refusal, t);
+                return Ok(Flow::Done);
+            }
+            if name.is_empty() {
+                self.set_unnamed(None, t);
+            }
+            if let Some(link) = t.link.as_deref_mut() {
+                if name.is_empty() {
+                    link.drop_unnamed();
+                }
+                link.unsynced = true;
+                link.queue.push_back(Expect::Close);
+            }
+            t.pass();
+            return Ok(Flow::Done);
+        }
+        self.describe_statement(name, t);
+        Ok(Flow::Done)
+    }
+
+    fn describe_statement(&mut self, name: &[u8], t: &mut Turn<'_, '_>) {
+        let named = if name.is_empty() { self.unnamed.clone() } else { self.lookup(name) };
+        if named.is_none()
+            && let Some(refusal) = foreign(name)
+        {
+            return self.refuse(refusal, t);
+        }
+        let tentative = named.as_ref().is_some_and(|named| self.is_tentative(named));
+        let Some(link) = t.link.as_deref_mut() else { return };
+        link.unsynced = true;
+        match named {
+            Some(named) if name.is_empty() => {
+                send_unnamed(link, &named.statement, t.up);
+                t.pass();
+            }
+            Some(named) => {
+                send_named(link, &named.statement, tentative, t.up);
+                let name = link.prepared.name(named.statement.id);
+                t.up.add(|v| frontend::put_statement_target(v, b'D', name.as_bytes()));
+            }
+            None => {
+                if name.is_empty() && !self.unnamed_streamed {
+                    close_unnamed(link, t.up);
+                }
+                t.pass();
+            }
+        }
+        if let Some(link) = t.link.as_deref_mut() {
+            link.queue.push_back(Expect::Describe);
+        }
+    }
+
+    pub(super) fn execute<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Result<Flow, Fatal> {
+        if !t.whole() {
+            return Ok(Flow::Short);
+        }
+        if let Some(stop) = self.needs_server(env, t) {
+            return Ok(stop);
+        }
+        frontend::execute(t.body()).ok_or(MALFORMED)?;
+        if let Some(link) = t.link.as_deref_mut() {
+            link.unsynced = true;
+            link.queue.push_back(Expect::Execute(self.bound.clone()));
+        }
+        t.pass();
+        Ok(Flow::Done)
+    }
+
+    /// Refuses a message of the extended protocol: the client gets the error in its place, everything up to
+    /// its Sync is dropped, and a transaction that is open fails on the server, too.
+    fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
+        self.skipping = true;
+        match t.link.as_deref_mut() {
+            Some(link) if !link.idle() => {
+                link.queue.push_back(Expect::Poison { refusal, query: false });
+                link.unsynced = true;
+                let tail = [POISON, &[0, 0, 0]].concat();
+                t.up.add(|v| frontend::put_parse(v, b"", &tail));
+                link.drop_unnamed();
+            }
+            _ => refusal.encode(t.down),
+        }
+        self.stream(t, false);
+    }
+
+    /// Stops where the message needs a server and there is none, or only one that must be left first.
+    ///
+    /// A statement that is blocked needs none: it is refused before anybody waits for the pool.
+    fn needs_server<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Option<Flow> {
+        match t.link.as_deref_mut() {
+            None => {
+                if let Some(refusal) = self.take_declined() {
+                    self.refuse(refusal, t);
+                    return Some(Flow::Done);
+                }
+                if self.refused_at_once(env, t) {
+                    return Some(Flow::Done);
+                }
+                Some(Flow::Stop(Step::Server(self.batch_lane(env, t.left))))
+            }
+            Some(link) if link.must_leave() && self.batch_lane(env, t.left) != link.lane => {
+                Some(Flow::Stop(Step::Wait))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn refused_at_once<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> bool {
+        if t.header.tag != b'P' || !t.whole() {
+            return false;
+        }
+        let Some(parse) = frontend::parse(t.body()) else { return false };
+        let judgement = env.guard.judge(parse.text, &self.class);
+        let Some(refusal) = self.refusal(&judgement) else { return false };
+        env.ledger.judged(&judgement);
+        self.refuse(refusal, t);
+        true
+    }
+
+    /// Where a batch may run: a replica only if it is here whole, up to its Sync, and every statement of it
+    /// was routed there.
+    fn batch_lane<L: Ledger>(&mut self, env: &mut Env<'_, L>, mut left: &[u8]) -> Lane {
+        if !env.replicas {
+            return Lane::Primary;
+        }
+        let mut routed = false;
+        while let Ok(Some(h)) = frame::peek(left, frame::client_limit) {
+            let Some(body) = left.get(HEADER..h.total) else { return Lane::Primary };
+            left = left.get(h.total..).unwrap_or_default();
+            let lane = match h.tag {
+                b'S' => return if routed { Lane::Replica } else { Lane::Primary },
+                b'P' => match frontend::parse(body) {
+                    Some(parse) if parse.text.len() <= env.max_statement_bytes => {
+                        env.guard.judge(parse.text, &self.class).lane
+                    }
+                    _ => return Lane::Primary,
+                },
+                b'B' => match frontend::bind(body) {
+                    Some(bind) if bind.statement.is_empty() => continue,
+                    Some(bind) => match self.lookup(bind.statement) {
+                        Some(named) => named.judgement.lane,
+                        None => return Lane::Primary,
+                    },
+                    None => return Lane::Primary,
+                },
+                b'D' | b'E' | b'C' | b'H' => continue,
+                _ => return Lane::Primary,
+            };
+            if lane != Lane::Replica {
+                return Lane::Primary;
+            }
+            routed = true;
+        }
+        Lane::Primary
+    }
+}
+
+/// The judgement that holds with these values: a pattern that starts with a wildcard changes it.
+fn with_values(judgement: &Arc<Judgement>, rest: &[u8], whole: bool) -> Arc<Judgement> {
+    let Some(wild) = &judgement.with_wildcard else { return Arc::clone(judgement) };
+    let wildcard = |&n: &u16| matches!(frontend::bind_value(rest, n), Some(Some(value)) if matches!(value.first(), Some(b'%' | b'_')));
+    let matches = !whole || judgement.like_params.iter().any(wildcard);
+    Arc::clone(if matches { wild } else { judgement })
+}
+
+/// A Parse of ours, under our name, closing another statement first where the server's table is full.
+fn send_parse(
+    link: &mut Backend,
+    statement: &Statement,
+    whose: Whose,
+    effects: Effects,
+    up: &mut Outlet<'_>,
+) {
+    while let Some((id, serial)) = link.prepared.make_room(statement.id) {
+        let name = ServerName::new(id, serial);
+        up.add(|v| frontend::put_statement_target(v, b'C', name.as_bytes()));
+        link.queue.push_back(Expect::CloseHidden { id, serial });
+    }
+    let serial = link.prepared.insert(statement.id, link.batch());
+    let name = ServerName::new(statement.id, serial);
+    up.add(|v| frontend::put_parse(v, name.as_bytes(), &statement.tail));
+    link.queue.push_back(Expect::Parse { id: statement.id, serial, whose, effects });
+}
+
+/// Makes sure that the server has the statement. `tentative`: the client's own Parse is on its way, and what
+/// becomes of it becomes of whatever uses it.
+fn send_named(link: &mut Backend, statement: &Statement, tentative: bool, up: &mut Outlet<'_>) {
+    let held = if tentative { link.prepared.touch(statement.id).is_some() } else { link.holds(statement.id) };
+    if !held {
+        send_parse(link, statement, Whose::Ours, Effects::NONE, up);
+    }
+}
+
+/// Makes sure that the server's unnamed statement is this one.
+fn send_unnamed(link: &mut Backend, statement: &Statement, up: &mut Outlet<'_>) {
+    if !link.has_unnamed(statement.id) {
+        up.add(|v| frontend::put_parse(v, b"", &statement.tail));
+        let (whose, effects) = (Whose::OursUnnamed, Effects::NONE);
+        link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose, effects });
+        link.set_unnamed(statement.id);
+    }
+}
+
+/// The client has no unnamed statement; the server's may be another client's: makes sure that there is none.
+fn close_unnamed(link: &mut Backend, up: &mut Outlet<'_>) {
+    up.add(|v| frontend::put_statement_target(v, b'C', b""));
+    link.queue.push_back(Expect::CloseHidden { id: 0, serial: 0 });
+    link.drop_unnamed();
+}
+
+fn duplicate(name: &[u8]) -> Refusal {
+    let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name));
+    Refusal::fixed(sqlstate::DUPLICATE_PREPARED_STATEMENT, message, None)
+}
+
+/// A client's name must not reach into our namespace, where another client's statements are.
+fn foreign(name: &[u8]) -> Option<Refusal> {
+    name.starts_with(PREFIX).then(|| {
+        let message = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
+        Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message, None)
+    })
+}

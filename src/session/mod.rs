@@ -1,0 +1,52 @@
+//! What a connection may do next. Pure: a client's bytes and a server's bytes in, bytes and steps out.
+//!
+//! Two machines face each other. [`Session`] reads what the client sends: it has every statement judged,
+//! keeps the client's prepared statements and pins, and says when it needs a server. [`Backend`] is the
+//! protocol state of one server connection: a queue of what the server still owes, in order, so that replies
+//! can be hidden, added or replaced at the right place.
+//!
+//! ```text
+//!  client bytes ─▶ Session::feed ─▶ to the server (passed, rewritten, added)      ─▶ Step: more | a server | wait | bye
+//!                       │ pushes
+//!                       ▼
+//!                  Backend::queue   Parse Bind Describe Execute Sync Query …  + hidden ones + local replies
+//!                       │ pops
+//!                       ▼
+//!  server bytes ─▶ Backend::feed ─▶ to the client (passed, hidden, replaced, added) ─▶ idle?
+//! ```
+//!
+//! A server goes back to the pool at a ReadyForQuery with status `I`, an empty queue, no message since the
+//! last Sync, and no pin.
+
+mod align;
+mod backend;
+mod client;
+mod copy;
+mod expect;
+mod extended;
+mod names;
+mod outlet;
+mod pins;
+mod prepared;
+mod skip;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use align::ParamSet;
+pub use backend::{Backend, Desync, Served};
+pub use client::{Env, Fatal, Fed, Mode, Session, Step, ascii_safe};
+pub use outlet::Outlet;
+pub use statement::{Interner, Statement};
+
+use crate::guard::{Effects, Judgement};
+
+/// What the machines tell the accountant. IO code implements it; tests record it.
+pub trait Ledger {
+    /// A text was judged and is about to run, or was refused.
+    fn judged(&mut self, judgement: &Judgement);
+    /// The server finished a statement: rows by its command tag, bytes it sent for it.
+    fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The client now holds its server for these further reasons.
+    fn pinned(&mut self, reasons: Effects);
+}

@@ -1,0 +1,147 @@
+//! A client's prepared statements: its names, and the unnamed one.
+//!
+//! A name holds from when its Parse is sent. What the server refuses or skips is taken back when it says so.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::client::{Session, Turn};
+use super::expect::{Expect, Refusal};
+use super::statement::Statement;
+use crate::guard::Judgement;
+use crate::wire::sqlstate;
+
+/// A prepared statement as a client knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) statement: Arc<Statement>,
+    pub(super) judgement: Arc<Judgement>,
+    /// Counts this client's named Parses: one that was taken back is told from a later one of the same name.
+    pub(super) serial: u64,
+}
+
+/// The client's named statements. Most clients have none: boxed and absent until the first.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) known: HashMap<Box<[u8]>, Named, ahash::RandomState>,
+    /// Names whose ParseComplete has not come yet, oldest first.
+    tentative: VecDeque<(Box<[u8]>, u64)>,
+    bytes: usize,
+    serial: u64,
+}
+
+/// A name the client closed: it comes back if the server skips the Close.
+#[derive(Debug)]
+pub(super) struct ClosedName {
+    name: Box<[u8]>,
+    named: Named,
+}
+
+impl ClosedName {
+    /// Its Parse came before that one.
+    pub(super) fn is_before(&self, serial: Option<u64>) -> bool {
+        serial.is_none_or(|serial| self.named.serial < serial)
+    }
+}
+
+impl Names {
+    fn insert(&mut self, name: Box<[u8]>, named: Named) {
+        self.bytes += name.len() + named.statement.tail.len();
+        self.known.insert(name, named);
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<(Box<[u8]>, Named)> {
+        let (name, named) = self.known.remove_entry(name)?;
+        self.bytes = self.bytes.saturating_sub(name.len() + named.statement.tail.len());
+        Some((name, named))
+    }
+}
+
+impl Session {
+    pub(super) fn lookup(&self, name: &[u8]) -> Option<Named> {
+        self.names.as_ref()?.known.get(name).cloned()
+    }
+
+    /// A Parse of this name is sent.
+    pub(super) fn add_name(&mut self, name: &[u8], mut named: Named) {
+        let names = self.names.get_or_insert_default();
+        names.serial += 1;
+        named.serial = names.serial;
+        names.tentative.push_back((name.into(), named.serial));
+        names.insert(name.into(), named);
+    }
+
+    /// Its Parse may still fail.
+    pub(super) fn is_tentative(&self, named: &Named) -> bool {
+        let oldest = self.names.as_ref().and_then(|names| names.tentative.front());
+        oldest.is_some_and(|(_, serial)| named.serial >= *serial)
+    }
+
+    /// Takes a name from the client's table; `None` if it wasn't there.
+    pub(super) fn close_name(&mut self, name: &[u8]) -> Option<Box<ClosedName>> {
+        let (name, named) = self.names.as_mut()?.remove(name)?;
+        Some(Box::new(ClosedName { name, named }))
+    }
+
+    /// The oldest tentative name was confirmed by ParseComplete.
+    pub(super) fn name_confirmed(&mut self) {
+        if let Some(names) = self.names.as_mut() {
+            names.tentative.pop_front();
+        }
+    }
+
+    /// The oldest tentative name's Parse failed or was skipped. Returns its serial.
+    pub(super) fn name_withdrawn(&mut self) -> Option<u64> {
+        let names = self.names.as_mut()?;
+        let (name, serial) = names.tentative.pop_front()?;
+        if names.known.get(&name).is_some_and(|named| named.serial == serial) {
+            names.remove(&name);
+        }
+        Some(serial)
+    }
+
+    /// Its Close was skipped.
+    pub(super) fn name_restored(&mut self, closed: ClosedName) {
+        let names = self.names.get_or_insert_default();
+        if !names.known.contains_key(&closed.name) {
+            names.insert(closed.name, closed.named);
+        }
+    }
+
+    /// Every prepared statement is gone, but for those whose Parse is still on its way.
+    pub(super) fn deallocated(&mut self) {
+        let Some(names) = self.names.as_mut() else { return };
+        if names.tentative.is_empty() {
+            self.names = None;
+            return;
+        }
+        let oldest = names.tentative.front().map_or(u64::MAX, |(_, serial)| *serial);
+        names.known.retain(|_, named| named.serial >= oldest);
+        names.bytes = names.known.iter().map(|(name, named)| name.len() + named.statement.tail.len()).sum();
+    }
+
+    /// The unnamed statement is another one from here on; what it was is put on record as long as this may yet
+    /// be skipped.
+    pub(super) fn set_unnamed(&mut self, unnamed: Option<Named>, t: &mut Turn<'_, '_>) {
+        self.unnamed_streamed = false;
+        let changes = self.unnamed.is_some() || unnamed.is_some();
+        let before = std::mem::replace(&mut self.unnamed, unnamed);
+        let link = t.link.as_deref_mut().filter(|link| !link.queue.is_empty());
+        // An entry before this one may bring back what this one takes for good.
+        self.unnamed_recorded &= link.is_some();
+        if let Some(link) = link.filter(|_| changes || self.unnamed_recorded) {
+            self.unnamed_recorded = true;
+            link.queue.push_back(Expect::WasUnnamed(before));
+        }
+    }
+
+    pub(super) fn over_budget(&self, budget: usize, named: &Named, name: &[u8]) -> Option<Refusal> {
+        let held = self.names.as_ref().map_or(0, |names| names.bytes);
+        if held + name.len() + named.statement.tail.len() <= budget {
+            return None;
+        }
+        let message = format!("prepared statements of this client exceed {budget} bytes");
+        let hint = "Close statements that are no longer used, or raise pool.prepared_statement_bytes.";
+        Some(Refusal::fixed(sqlstate::CONFIGURATION_LIMIT_EXCEEDED, message, Some(hint)))
+    }
+}

@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+mod model;
+mod policies;
+mod properties;
+mod pump;
+mod relay;
