@@ -1,0 +1,158 @@
+//! Opening a connection: log in, and try again while the server is merely not there.
+
+use std::time::{Duration, Instant};
+
+use super::key::LoginKey;
+use super::login::{self, ConnectError};
+use super::queue::Permit;
+use super::server::Server;
+use crate::guard::Lane;
+use crate::proxy::pipe::Pipe;
+use crate::session::Backend;
+use crate::wire::sqlstate::{self, SqlState};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why no connection could be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    Connect(ConnectError),
+    /// The connection broke before its first use.
+    Io(std::io::Error),
+    /// The permit's pool is gone: a fault of ours.
+    Lost,
+}
+
+impl OpenError {
+    /// What the client is told: the server's own words where it said any.
+    #[must_use]
+    pub fn for_client(&self) -> (SqlState, String) {
+        match self {
+            Self::Connect(ConnectError::Server { error, .. }) => {
+                (error.sqlstate().try_into().unwrap_or(sqlstate::CANNOT_CONNECT), error.message())
+            }
+            Self::Connect(error) => (error.sqlstate(), error.to_string()),
+            Self::Io(error) => (sqlstate::CONNECTION_FAILURE, format!("server connection failed: {error}")),
+            Self::Lost => (sqlstate::INTERNAL_ERROR, "the pool is gone".to_owned()),
+        }
+    }
+}
+
+/// Opens a connection. A server that is down, starting or full is asked again, with pauses that double from
+/// 50 ms (with jitter), until `deadline`; a refusal of this user or database is final.
+///
+/// # Errors
+/// The last [`ConnectError`].
+pub async fn open(
+    permit: Permit,
+    key: &LoginKey,
+    thread: usize,
+    deadline: Option<Instant>,
+) -> Result<Box<Server>, OpenError> {
+    let Some(pool) = permit.pool().cloned() else { return Err(OpenError::Lost) };
+    let _logging_in = pool.logging_in();
+    let node = &pool.node;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, &[]).await;
+        pool.logged_in(attempt.is_ok());
+        let error = match attempt {
+            Ok(greeting) => {
+                let lane = node.lane;
+                return Ok(Box::new(welcome(greeting, permit, thread, lane, &node.limits)));
+            }
+            Err(error) => error,
+        };
+        let rest = jitter(pause);
+        let hopeless = !may_pass(&error) || deadline.is_some_and(|d| Instant::now() + rest >= d);
+        node.complain(&pool, &error);
+        if error.is_authentication() {
+            pool.unset_login(key);
+        }
+        if hopeless {
+            return Err(OpenError::Connect(error));
+        }
+        tokio::time::sleep(rest).await;
+        pause = (pause * 2).min(node.limits.server_login_retry);
+    }
+}
+
+/// Whether the same question may be answered otherwise in a while.
+fn may_pass(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Server { error, .. } => [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW]
+            .iter()
+            .any(|code| error.sqlstate() == code),
+        ConnectError::Local(_) | ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => true,
+        _ => false,
+    }
+}
+
+fn welcome(
+    greeting: login::ServerGreeting,
+    permit: Permit,
+    thread: usize,
+    lane: Lane,
+    limits: &super::Limits,
+) -> Server {
+    let reported = greeting.parameters.into_iter().map(|(k, v)| (String::from(k), String::from(v)));
+    let now = Instant::now();
+    // Up to a tenth earlier, so that connections opened together do not end together.
+    let lifetime = limits.server_lifetime - limits.server_lifetime.mul_f64(random() * 0.1);
+    Server {
+        pipe: Pipe::new(greeting.stream),
+        backend: Backend::new(lane, limits.max_prepared_statements, reported),
+        carry: Vec::new(),
+        pid: greeting.pid,
+        cancel_key: greeting.cancel_key,
+        thread,
+        idle_since: now,
+        expires: now + lifetime,
+        canceling: None,
+        permit,
+    }
+}
+
+/// Between half and the whole of `pause`.
+fn jitter(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + random() * 0.5)
+}
+
+/// From 0 to 1, good enough to spread things.
+fn random() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Secret;
+    use crate::pool::key::Password;
+    use crate::pool::{Entered, Grant, tests::node};
+    use crate::wire::reply::{self, Severity};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_refusal_is_counted_and_costs_the_key() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = node(server.local_addr().unwrap().port()).pool("ann", "shop");
+        let key = LoginKey::Password(Arc::new(Password::new(Secret::new("old"))));
+        pool.set_login(&key);
+        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0) else { panic!("there is room") };
+        let refuse = async {
+            let mut stream = server.accept().await.unwrap().0;
+            let _ = stream.read(&mut [0; 512]).await.unwrap();
+            let mut out = Vec::new();
+            reply::error_response(&mut out, Severity::Fatal, sqlstate::INVALID_PASSWORD, "no", "", "");
+            stream.write_all(&out).await.unwrap();
+        };
+        let (opened, ()) = tokio::join!(open(permit, &key, 0, None), refuse);
+        assert!(matches!(opened, Err(OpenError::Connect(ConnectError::Server { .. }))));
+        assert!(pool.login().is(&LoginKey::None));
+        assert_eq!(pool.node.census()[0].logins, [0, 1]);
+    }
+}
