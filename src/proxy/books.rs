@@ -1,0 +1,52 @@
+//! The accountant of one feed: what the session machines report goes to the thread's counters.
+
+use std::time::Instant;
+
+use super::thread::{Ident, Thread};
+use crate::guard::{Effects, Judgement};
+use crate::observe::counters::PoolMeter;
+use crate::session::Ledger;
+
+pub(super) struct Books<'a> {
+    thread: &'a Thread,
+    ident: &'a Ident,
+    meter: &'a PoolMeter,
+    since: &'a mut Instant,
+}
+
+impl<'a> Books<'a> {
+    pub(super) fn new(
+        thread: &'a Thread,
+        ident: &'a Ident,
+        meter: &'a PoolMeter,
+        since: &'a mut Instant,
+    ) -> Self {
+        Self { thread, ident, meter, since }
+    }
+}
+
+impl Ledger for Books<'_> {
+    fn judged(&mut self, judgement: &Judgement) {
+        for hit in &judgement.hits {
+            self.thread.meters.verdict(&self.thread.shared.rules, hit.rule, hit.action, hit.enforced);
+        }
+    }
+
+    /// In a pipeline a statement's time runs from the end of the one before.
+    fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool) {
+        let now = Instant::now();
+        let nanos = u64::try_from(now.duration_since(*self.since).as_nanos()).unwrap_or(u64::MAX);
+        *self.since = now;
+        self.meter.query(judgement.kind, nanos, rows, bytes);
+        if failed {
+            self.meter.error();
+        }
+        let database = self.ident.client_meter.database();
+        let text = &judgement.normalized;
+        self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
+    }
+
+    fn pinned(&mut self, reasons: Effects) {
+        self.thread.meters.pinned(reasons);
+    }
+}

@@ -1,0 +1,464 @@
+//! One client's loop: read, let the session decide, pass on, hand back.
+//!
+//! Everything between two waits happens in one poll with buffers that belong to the thread; a client owns a
+//! buffer only while a message is cut in half or a socket does not take what is due. A side that can't be
+//! written to is a side whose counterpart is not read from: nothing piles up.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::acquire::Acquired;
+use super::books::Books;
+use super::mailbox::Mailbox;
+use super::pipe::Pipe;
+use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
+use crate::guard::Lane;
+use crate::observe::counters::{ClientPresence, ClientState};
+use crate::pool::Server;
+use crate::session::{Env, Fatal, Outlet, Session, Step};
+use crate::wire::{reply, sqlstate};
+
+/// Reads of one client between two turns of the event loop: more would let bulk results starve small queries.
+const READS_PER_TURN: u32 = 3;
+/// A client this many replies ahead is not read from until the server has caught up.
+const MAX_OWED: usize = 4096;
+
+/// Why the loop pauses.
+pub(super) enum Event {
+    /// A server of this lane is needed.
+    Acquire(Lane),
+    /// Others' turn.
+    Yield,
+    /// The client asked to cancel what it runs.
+    Cancel,
+    /// It is over.
+    Closed(Closed),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Terminate, or the connection closed.
+    Client,
+    /// The client broke the protocol.
+    Violation,
+    /// The server went away.
+    Server,
+    /// We are shutting down.
+    Shutdown,
+}
+
+impl Closed {
+    /// For the log.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Client => "the client closed the connection",
+            Self::Violation => "protocol violation",
+            Self::Server => "the server connection was lost",
+            Self::Shutdown => "shutting down",
+        }
+    }
+}
+
+pub(super) struct Drive {
+    pub(super) thread: Rc<Thread>,
+    pub(super) ident: Rc<Ident>,
+    pub(super) client: Pipe,
+    pub(super) session: Session,
+    pub(super) server: Option<Box<Server>>,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// The mailbox's entry, for as long as the client is here.
+    _registered: Registered,
+    pub(super) presence: ClientPresence,
+    /// What the client sent and is not dealt with yet.
+    pub(super) carry: Vec<u8>,
+    /// `carry` may be fed without reading more.
+    pub(super) carry_ready: bool,
+    /// The next message must wait until the present server is let go.
+    held: bool,
+    /// When the statement that runs was sent.
+    pub(super) since: Instant,
+    /// What this client has in the account of buffered bytes.
+    pub(super) buffered: usize,
+}
+
+/// Runs a logged-in client to its end.
+pub(super) async fn run(mut drive: Drive) -> Closed {
+    let closed = loop {
+        let event = poll_fn(|cx| drive.poll(cx)).await;
+        match event {
+            Event::Yield => tokio::task::yield_now().await,
+            Event::Cancel => drive.cancel(),
+            Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
+                Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
+                Acquired::Closed(closed) => break closed,
+            },
+            Event::Closed(closed) => break closed,
+        }
+    };
+    Box::pin(drive.finish(closed)).await;
+    closed
+}
+
+type Turn = Result<bool, Event>;
+
+impl Drive {
+    pub(super) fn new(
+        thread: Rc<Thread>,
+        ident: Rc<Ident>,
+        client: Pipe,
+        session: Session,
+        mailbox: Arc<Mailbox>,
+        registered: Registered,
+        leftover: Vec<u8>,
+    ) -> Self {
+        let presence = ident.client_meter.client();
+        thread.meters.client_bytes_received.add(leftover.len() as u64);
+        let carry_ready = !leftover.is_empty();
+        let since = Instant::now();
+        let (server, carry, held) = (None, leftover, false);
+        Self {
+            thread,
+            ident,
+            client,
+            session,
+            server,
+            mailbox,
+            _registered: registered,
+            presence,
+            carry,
+            carry_ready,
+            held,
+            since,
+            buffered: 0,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.mailbox.listen(cx);
+        let thread = Rc::clone(&self.thread);
+        let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
+        match self.turns(&mut work, cx) {
+            Ok(()) => Poll::Pending,
+            Err(event) => Poll::Ready(event),
+        }
+    }
+
+    fn turns(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
+        for _ in 0..READS_PER_TURN {
+            if self.mailbox.has_mail() {
+                self.open_mail()?;
+            }
+            let client_takes = self.client.drain(cx).map_err(|_| Event::Closed(Closed::Client))?;
+            let server_takes = match &mut self.server {
+                Some(server) => server.pipe.drain(cx).map_err(|e| self.server_lost(&e))?,
+                None => true,
+            };
+            let mut moved = false;
+            if client_takes && self.server.is_some() {
+                moved |= self.read_server(work, cx)?;
+            }
+            if server_takes && self.may_read_client() {
+                moved |= self.read_client(work, cx)?;
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+        Err(Event::Yield)
+    }
+
+    fn may_read_client(&self) -> bool {
+        let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
+        !self.held && owed < MAX_OWED && self.client.unsent() < SCRATCH
+    }
+
+    /// Reads from the server once and passes it on. `Ok(true)`: something moved.
+    fn read_server(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Turn {
+        let Some(server) = self.server.as_deref_mut() else { return Ok(false) };
+        let kept = server.carry.len();
+        let Some(room) = work.scratch.get_mut(kept..) else {
+            return Err(self.server_broke("oversized message"));
+        };
+        let mut buf = ReadBuf::new(room);
+        match Pin::new(&mut server.pipe.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(e)) => return Err(self.server_lost(&e)),
+            Poll::Ready(Ok(())) => {}
+        }
+        let read = buf.filled().len();
+        if read == 0 {
+            return Err(self.server_lost(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        let input = {
+            let (head, _) = work.scratch.split_at_mut(kept + read);
+            head[..kept].copy_from_slice(&server.carry);
+            server.carry.clear();
+            &*head
+        };
+        let mut out = Outlet::new(input, &mut work.spill);
+        let meter = self.ident.meter_of(server);
+        let mut books = Books::new(&self.thread, &self.ident, meter, &mut self.since);
+        let served = match server.backend.feed(&mut self.session, &mut books, &mut out) {
+            Ok(served) => served,
+            Err(desync) => return Err(self.server_broke(desync.0)),
+        };
+        if served.consumed < input.len() {
+            server.carry.extend_from_slice(&input[served.consumed..]);
+        } else if server.carry.capacity() > 0 {
+            server.carry = Vec::new();
+        }
+        self.thread.meters.client_bytes_sent.add(out.bytes().len() as u64);
+        self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
+        if served.idle && self.session.releases() {
+            self.release();
+        }
+        Ok(true)
+    }
+
+    /// Reads from the client once, or takes up what is left, and feeds the session.
+    fn read_client(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Turn {
+        if std::mem::take(&mut self.carry_ready) {
+            return self.feed_carry(work, cx);
+        }
+        let kept = self.carry.len();
+        let large = kept > SCRATCH / 2;
+        let mut scratch = std::mem::take(&mut work.scratch);
+        let turn = match self.fill(if large { 0 } else { kept }, &mut scratch, cx) {
+            Err(event) => Err(event),
+            Ok(0) => Ok(false),
+            Ok(read) if large => {
+                self.carry.extend_from_slice(&scratch[..read]);
+                self.feed_carry(work, cx)
+            }
+            Ok(read) => {
+                scratch[..kept].copy_from_slice(&self.carry);
+                let input = &scratch[..kept + read];
+                let (consumed, result) = self.feed(input, work, cx);
+                self.keep(&input[consumed..]);
+                result.map(|()| true)
+            }
+        };
+        work.scratch = scratch;
+        turn
+    }
+
+    fn feed_carry(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Turn {
+        let mut input = std::mem::take(&mut self.carry);
+        let (consumed, result) = self.feed(&input, work, cx);
+        if consumed < input.len() {
+            input.drain(..consumed);
+            self.carry = input;
+        }
+        self.thread.shared.buffered.set(&mut self.buffered, self.carry.capacity());
+        if self.thread.shared.buffered.is_over() {
+            return Err(self.violation(&TOO_MUCH, cx));
+        }
+        result.map(|()| true)
+    }
+
+    /// Keeps what is not a whole message yet; gives the buffer back when there is nothing.
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            if self.carry.capacity() > 0 {
+                self.carry = Vec::new();
+            }
+        } else {
+            self.carry.clear();
+            self.carry.extend_from_slice(rest);
+        }
+    }
+
+    /// Reads into `scratch` from `at`; 0: nothing there yet.
+    fn fill(&mut self, at: usize, scratch: &mut [u8], cx: &mut Context<'_>) -> Result<usize, Event> {
+        let mut buf = ReadBuf::new(&mut scratch[at..]);
+        match Pin::new(&mut self.client.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => Ok(0),
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                let read = buf.filled().len();
+                self.thread.meters.client_bytes_received.add(read as u64);
+                Ok(read)
+            }
+            Poll::Ready(_) => Err(Event::Closed(Closed::Client)),
+        }
+    }
+}
+
+const TOO_MUCH: Fatal = Fatal {
+    sqlstate: sqlstate::OUT_OF_MEMORY,
+    message: "statements of all clients that wait to be judged exceed limits.max_buffered_bytes",
+};
+
+impl Drive {
+    /// Feeds the session; says how much of `input` is dealt with.
+    fn feed(&mut self, input: &[u8], work: &mut Work, cx: &mut Context<'_>) -> (usize, Result<(), Event>) {
+        let thread = Rc::clone(&self.thread);
+        let ident = Rc::clone(&self.ident);
+        let mut from = 0;
+        loop {
+            let mut up = Outlet::new(input, &mut work.spill);
+            if let Some(server) = &mut self.server
+                && server.backend.quiet()
+            {
+                self.since = Instant::now();
+                // A client that is pinned has made settings of its own.
+                if self.session.pins().is_none() {
+                    server.backend.align(self.session.settings(), &mut up);
+                }
+            }
+            let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
+            let mut books = Books::new(&thread, &ident, meter, &mut self.since);
+            let mut env = Env {
+                guard: &mut work.guard,
+                statements: &mut work.statements,
+                ledger: &mut books,
+                max_statement_bytes: thread.shared.max_statement_bytes,
+                prepared_bytes: thread.shared.prepared_bytes,
+                replicas: ident.may_route,
+            };
+            let link = self.server.as_deref_mut().map(|server| &mut server.backend);
+            let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
+            if let Some(server) = &mut self.server
+                && let Err(e) = server.pipe.send(up.bytes(), cx)
+            {
+                return (from, Err(self.server_lost(&e)));
+            }
+            if !work.down.is_empty() {
+                thread.meters.client_bytes_sent.add(work.down.len() as u64);
+                let sent = self.client.send(&work.down, cx);
+                work.down.clear();
+                if sent.is_err() {
+                    return (from, Err(Event::Closed(Closed::Client)));
+                }
+            }
+            let fed = match fed {
+                Ok(fed) => fed,
+                Err(fatal) => return (from, Err(self.violation(&fatal, cx))),
+            };
+            match fed.step {
+                Step::More => {
+                    self.release_if_idle();
+                    return (fed.consumed, Ok(()));
+                }
+                Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
+                Step::Wait => {
+                    self.held = true;
+                    self.release_if_idle();
+                    return (fed.consumed, Ok(()));
+                }
+                Step::Server(lane) => {
+                    let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
+                    if !self.take_idle(lane, replica) {
+                        return (fed.consumed, Err(Event::Acquire(lane)));
+                    }
+                    from = fed.consumed;
+                }
+            }
+        }
+    }
+
+    /// An idle server of this thread, without waiting.
+    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> bool {
+        let pool = Arc::clone(self.ident.pool(lane, replica));
+        while let Some(mut server) = pool.try_checkout(self.thread.index) {
+            if !server.is_dead() {
+                self.ident.meter(&pool).waited(0);
+                self.link(server);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a server for this client.
+    pub(super) fn link(&mut self, server: Box<Server>) {
+        self.server = Some(server);
+        self.presence.set(ClientState::Active);
+    }
+
+    /// What was fed may have been answered without the server: then it is free already.
+    fn release_if_idle(&mut self) {
+        let idle =
+            self.server.as_ref().is_some_and(|server| server.backend.idle() && server.pipe.unsent() == 0);
+        if idle && self.session.releases() {
+            self.release();
+        }
+    }
+
+    /// Gives the idle server back.
+    fn release(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        self.presence.set(ClientState::Idle);
+        if std::mem::take(&mut self.held) {
+            self.carry_ready = true;
+        }
+        self.thread.give_back(server);
+    }
+
+    fn open_mail(&mut self) -> Result<(), Event> {
+        if self.mailbox.take_cancel() {
+            return Err(Event::Cancel);
+        }
+        // Shutting down: whoever is in a transaction may end it.
+        if self.mailbox.shutting_down() && self.server.is_none() {
+            return Err(Event::Closed(Closed::Shutdown));
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self) {
+        if let Some(server) = &mut self.server
+            && !server.backend.idle()
+            && server.canceling.is_none()
+        {
+            server.canceling = super::cancel::send(server);
+        }
+    }
+
+    fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
+        let mut bytes = Vec::new();
+        reply::error_response(&mut bytes, reply::Severity::Fatal, fatal.sqlstate, fatal.message, "", "");
+        self.thread.meters.client_bytes_sent.add(bytes.len() as u64);
+        let _ = self.client.send(&bytes, cx);
+        Event::Closed(Closed::Violation)
+    }
+
+    /// The server's connection ended or broke.
+    fn server_lost(&mut self, error: &io::Error) -> Event {
+        let told = self.server.take().is_some_and(|server| server.backend.said_farewell());
+        if !told {
+            let hint = "The connection to the server is gone; what was not committed is rolled back.";
+            let message = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
+                _ => format!("server connection failed: {error}"),
+            };
+            self.farewell(sqlstate::CONNECTION_FAILURE, &message, hint);
+        }
+        Event::Closed(Closed::Server)
+    }
+
+    fn server_broke(&mut self, why: &'static str) -> Event {
+        tracing::warn!(why, "server connection is out of step; closed");
+        self.server = None;
+        self.farewell(sqlstate::CONNECTION_FAILURE, why, "");
+        Event::Closed(Closed::Server)
+    }
+
+    /// The last words to the client; sent in `finish`.
+    pub(super) fn farewell(&mut self, code: sqlstate::SqlState, message: &str, hint: &str) {
+        self.push(|out| reply::error_response(out, reply::Severity::Fatal, code, message, "", hint));
+    }
+
+    /// Queues something of our own for the client.
+    pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let bytes = self.client.push(write);
+        self.thread.meters.client_bytes_sent.add(bytes as u64);
+    }
+}

@@ -1,0 +1,32 @@
+//! The data plane: one file per hop, in the order of the hops.
+
+/// Listening, and dealing connections to the threads.
+pub mod accept;
+/// First packets: TLS, cancel, or a client.
+pub mod startup;
+/// What carries a connection.
+pub mod stream;
+/// Certificates and handshakes.
+pub mod tls;
+/// Proof of identity.
+mod auth;
+/// From identity to first query.
+mod greet;
+/// The loop of one client.
+mod drive;
+/// Waiting for a server.
+mod acquire;
+/// What a stream did not take yet.
+pub mod pipe;
+/// What is counted.
+mod books;
+/// What is logged of clients.
+mod client_log;
+/// Cancel requests.
+mod cancel;
+/// How others reach a client's task.
+mod mailbox;
+/// What a thread has, and what all share.
+pub mod thread;
+/// What has to be done now and then.
+pub mod upkeep;
