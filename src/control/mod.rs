@@ -1,0 +1,15 @@
+//! Tasks that publish what the data plane reads: credentials, topology, policies.
+
+/// How far a replica is behind.
+pub mod lag;
+/// The thread they run on.
+pub mod runtime;
+/// The one immutable value they publish.
+pub mod snapshot;
+/// Which servers are up.
+pub mod topology;
+mod auth_query;
+pub mod credentials;
+pub mod pg_tls;
+mod secret;
+pub mod userlist;
