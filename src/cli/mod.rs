@@ -1,0 +1,85 @@
+//! The commands: one file each. `args.rs` is the only list of commands and flags.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::config::{self, Settings, Shown};
+use crate::document::{Problem, render};
+use crate::guard::policy::Policies;
+
+pub mod args;
+pub mod check;
+pub mod demo;
+pub mod explain;
+mod nofile;
+mod reload;
+pub mod run;
+
+/// What settings and policies became, and all that is wrong with them.
+pub(crate) struct Checked {
+    pub(crate) settings: Settings,
+    /// The built-in baseline if none are named; `None` if they have mistakes.
+    pub(crate) policies: Option<Policies>,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads settings and policies, every mistake of both. `primary_required`: without a primary nothing can run.
+pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked {
+    let loaded = config::load(args.config.as_deref(), &args.overrides());
+    let mut problems = loaded.problems;
+    problems.extend(loaded.primary_missing.filter(|_| primary_required));
+    let policies = match read_policies(&loaded.settings.policies) {
+        Ok(policies) => Some(policies),
+        Err(mut found) => {
+            problems.append(&mut found);
+            None
+        }
+    };
+    Checked { settings: loaded.settings, policies, shown: loaded.shown, problems }
+}
+
+/// The policies of files and directories, or the built-in baseline if there are none.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn read_policies(paths: &[std::path::PathBuf]) -> Result<Policies, Vec<Problem>> {
+    if paths.is_empty() {
+        return Ok(Policies::baseline());
+    }
+    Policies::load(&config::policy_sources(paths)?)
+}
+
+/// Writes problems to standard error, coloured on a terminal.
+pub(crate) fn complain(problems: &[Problem]) {
+    let mut out = io::stderr().lock();
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // With standard error closed there is nobody left to tell.
+    let _ = out.write_all(render(problems, colour).as_bytes());
+    let count = match problems.len() {
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    };
+    let _ = writeln!(out, "{count}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    /// Compares a page of the manual with what the code says; `UPDATE=1` writes it again.
+    fn page(name: &str, expected: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, expected).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(written, expected, "docs/{name} is out of date: UPDATE=1 cargo test pages_of_the_manual");
+    }
+
+    #[test]
+    fn pages_of_the_manual() {
+        page("CONFIG.md", &crate::config::documentation());
+        page("RULES.md", &crate::guard::rules::documentation());
+    }
+}

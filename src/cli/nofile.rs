@@ -1,0 +1,51 @@
+//! The limit on open files: raised as far as it goes, and checked against what the settings may need.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Settings;
+
+/// Files of our own: listeners, event loops, control connections, cancel requests under way.
+const OWN: u64 = 100;
+
+/// Takes all that the system gives; says what is missing with all clients and server connections there.
+pub(super) fn raise(settings: &Settings) -> Option<String> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    shortage(settings, getrlimit(Resource::Nofile).current)
+}
+
+/// No `limit`: there is none.
+fn shortage(settings: &Settings, limit: Option<u64>) -> Option<String> {
+    let limit = limit?;
+    let (clients, size) = (settings.pool.max_client_conn as u64, settings.pool.pool_size as u64);
+    let servers = 1 + settings.replicas.len() as u64;
+    let needed = clients.saturating_add(servers.saturating_mul(size)).saturating_add(OWN);
+    (limit < needed).then(|| {
+        format!(
+            "at most {limit} files may be open, and {clients} clients (pool.max_client_conn), {servers} x {size} \
+             server connections (pool.pool_size) and {OWN} of our own are {needed}: raise the limit (ulimit -Hn \
+             {needed}; LimitNOFILE={needed} for systemd), or lower pool.max_client_conn"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_shortage_has_numbers_and_a_cure() {
+        let text = "primary = \"postgres://p/x\"\nreplicas = [\"postgres://r/x\"]\n\
+                    [pool]\nmax_client_conn = 1000\npool_size = 30";
+        let source = crate::document::Source::new("", text);
+        let loaded = crate::config::load_text(&source, std::path::Path::new(""), &[]);
+        assert!(loaded.problems.is_empty());
+        assert_eq!(shortage(&loaded.settings, Some(1160)), None);
+        assert_eq!(shortage(&loaded.settings, None), None);
+        let said = shortage(&loaded.settings, Some(1159)).unwrap();
+        for part in ["at most 1159", "1000 clients", "2 x 30", "LimitNOFILE=1160", "pool.max_client_conn"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! `pgsluice run`: puts the program together and runs it to its end.
+//!
+//! One thread for the control plane (topology, credentials, HTTP), one or more for the data plane; the first
+//! of these is the main thread, which also accepts. They meet in [`Shared`] and in the snapshot.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::args::SettingsArgs;
+use super::{nofile, reload};
+use crate::config::{ListenAddr, Settings};
+use crate::control::credentials::{self, Credentials};
+use crate::control::runtime::ControlThread;
+use crate::control::{snapshot, topology};
+use crate::guard::policy::{Policies, Rule};
+use crate::guard::{Guard, GuardLimits, Lane};
+use crate::observe::metrics::{Census, Connections, Page, Sources};
+use crate::observe::{Bounds, Meters, RuleLabel, http, log};
+use crate::pool::login::Target;
+use crate::pool::{Limits, Node};
+use crate::proxy::startup::Front;
+use crate::proxy::stream::Detached;
+use crate::proxy::thread::{Parts, Shared, Thread};
+use crate::proxy::tls::Certificate;
+use crate::proxy::{accept, upkeep};
+
+/// Longest time for clients to end their transactions once we are told to stop.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Connections dealt to a thread and not taken yet.
+const DEALT: usize = 4096;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads and checks settings and policies, then runs; every mistake is told at once.
+pub fn command(args: &SettingsArgs) -> ExitCode {
+    let checked = super::read(args, true);
+    match checked.policies {
+        Some(policies) if checked.problems.is_empty() => main(checked.settings, policies),
+        _ => {
+            super::complain(&checked.problems);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Exit code 1 if it could not start; the reason is on standard error.
+#[must_use]
+pub fn main(settings: Settings, policies: Policies) -> ExitCode {
+    let log = match log::start(settings.log.log_level.name()) {
+        Ok(log) => log,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "pgsluice: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(Arc::new(settings), Arc::new(policies), &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Result<(), Failure> {
+    if let Some(shortage) = nofile::raise(&settings) {
+        tracing::warn!("{shortage}");
+    }
+    let threads = threads(&settings);
+    let snapshot = snapshot::Shared::default();
+    let meters = Meters::new(Bounds {
+        label_pairs: settings.metrics.label_pairs,
+        top_fingerprints: settings.metrics.top_fingerprints,
+        tracked_fingerprints: settings.metrics.tracked_fingerprints,
+    });
+    let labels: Vec<RuleLabel> = policies.rules().iter().map(label).collect();
+    let rules = meters.rules(&labels);
+    meters.policy_load(true, SystemTime::now());
+    let servers = topology::servers(&settings)?;
+    let (primary, replicas) = nodes(&settings, &servers, threads);
+    let (credentials, service) = credentials(&settings, &primary)?;
+    let certificate = certificate(&settings)?;
+    let front = Front {
+        certificate: certificate.clone(),
+        sslmode: settings.client_tls.mode(),
+        auth_type: settings.auth.auth_type,
+        credentials,
+    };
+    let shared = Shared::new(Parts {
+        policies_route: policies.routes(),
+        reads_application: policies.reads_application(),
+        settings: Arc::clone(&settings),
+        primary,
+        replicas,
+        snapshot: Arc::clone(&snapshot),
+        front: Arc::new(front),
+        meters: Arc::clone(&meters),
+        rules,
+    });
+    let sources = Sources {
+        census: census(&shared),
+        meters,
+        snapshot: Arc::clone(&snapshot),
+        log: log.stats(),
+        certificate_expiry: certificate.as_ref().map(|certificate| certificate.expiry()),
+        started: SystemTime::now(),
+    };
+    let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
+    let control = ControlThread::start()?;
+    start_control(
+        &control,
+        &settings,
+        servers,
+        snapshot,
+        service,
+        Arc::clone(&health),
+        Arc::clone(&shared.front),
+    )?;
+    data_plane(&shared, &policies, threads, &health)
+}
+
+/// What the metrics page asks the pools.
+fn census(shared: &Arc<Shared>) -> Census {
+    let shared = Arc::clone(shared);
+    Census(Arc::new(move || {
+        let nodes = std::iter::once(&shared.primary).chain(&shared.replicas);
+        let row = |server: &Arc<str>, c: crate::pool::Census| Connections {
+            server: Arc::clone(server),
+            database: c.database,
+            user: c.user,
+            states: [c.login, c.idle, c.active],
+            logins: c.logins,
+        };
+        nodes.flat_map(|node| node.census().into_iter().map(|c| row(&node.name, c))).collect()
+    }))
+}
+
+fn label(rule: &Rule) -> RuleLabel {
+    RuleLabel { name: Arc::clone(&rule.name), action: rule.act.action(), enforced: rule.enforced }
+}
+
+/// More threads mean less batching and more CPU per query (one thread serves some 50,000 queries a second):
+/// one up to three cores, then half of them, four at most.
+fn threads(settings: &Settings) -> usize {
+    match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4)),
+        n => n,
+    }
+}
+
+fn positive(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+/// The primary, and the replicas.
+type Servers = (topology::Server, Vec<topology::Server>);
+
+fn nodes(settings: &Settings, servers: &Servers, threads: usize) -> (Arc<Node>, Vec<Arc<Node>>) {
+    let pool = &settings.pool;
+    let connect_timeout = pool.server_connect_timeout;
+    let limits = Limits {
+        pool_size: pool.pool_size,
+        min_pool_size: pool.min_pool_size,
+        query_wait_timeout: positive(pool.query_wait_timeout),
+        query_wait_notify: positive(pool.query_wait_notify),
+        server_connect_timeout: connect_timeout,
+        server_idle_timeout: positive(pool.server_idle_timeout),
+        server_lifetime: pool.server_lifetime,
+        server_login_retry: pool.server_login_retry,
+        max_prepared_statements: pool.max_prepared_statements,
+    };
+    let node = |server: &topology::Server, lane| -> Arc<Node> {
+        let target = Target { host: server.url.host.clone(), tls: server.tls.clone(), connect_timeout };
+        Node::new(&server.name, target, lane, limits.clone(), threads)
+    };
+    let (primary, replicas) = servers;
+    let replicas = replicas.iter().map(|server| node(server, Lane::Replica)).collect();
+    (node(primary, Lane::Primary), replicas)
+}
+
+fn credentials(
+    settings: &Settings,
+    primary: &Node,
+) -> Result<(Credentials, Option<credentials::Service>), Failure> {
+    let source = credentials::Source {
+        auth_file: settings.auth.auth_file.clone(),
+        primary: Some(credentials::Primary {
+            url: settings.primary.clone(),
+            target: primary.target.clone(),
+            auth_query: settings.auth.auth_query.clone(),
+        }),
+        fresh_for: credentials::FRESH_FOR,
+    };
+    Ok(Credentials::new(source)?)
+}
+
+fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure> {
+    let tls = &settings.client_tls;
+    match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
+        (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key)?))),
+        _ => Ok(None),
+    }
+}
+
+/// Starts the tasks of the control plane; they end when its thread is dropped.
+fn start_control(
+    control: &ControlThread,
+    settings: &Arc<Settings>,
+    (primary, replicas): Servers,
+    snapshot: snapshot::Shared,
+    service: Option<credentials::Service>,
+    health: Arc<http::Health>,
+    front: Arc<Front>,
+) -> Result<(), Failure> {
+    let handle = control.handle();
+    let _entered = handle.enter();
+    handle.spawn(reload::on_hangup(front)?);
+    if let Some(service) = service {
+        handle.spawn(service.run());
+    }
+    if let Some(address) = &settings.http {
+        let listener = http_listener(address)?;
+        handle.spawn(http::serve(listener, health, std::future::pending()));
+    }
+    handle.spawn(topology::run(snapshot, primary, replicas, topology::Watch::new(settings)));
+    Ok(())
+}
+
+/// Call within the control runtime.
+fn http_listener(address: &ListenAddr) -> Result<TcpListener, Failure> {
+    let ListenAddr::Tcp(host, port) = address else {
+        return Err(format!("http {address}: must be host:port").into());
+    };
+    let failed = |e: std::io::Error| format!("http {address}: {e}");
+    let host = if host == "*" { "0.0.0.0" } else { host };
+    let listener = std::net::TcpListener::bind((host, *port)).map_err(failed)?;
+    listener.set_nonblocking(true)?;
+    tracing::info!("http on {}", listener.local_addr()?);
+    Ok(TcpListener::from_std(listener)?)
+}
+
+fn data_plane(
+    shared: &Arc<Shared>,
+    policies: &Arc<Policies>,
+    threads: usize,
+    health: &http::Health,
+) -> Result<(), Failure> {
+    let mut others = Vec::new();
+    for index in 1..threads {
+        let (deal, dealt) = mpsc::channel(DEALT);
+        others.push(deal);
+        let (shared, policies) = (Arc::clone(shared), Arc::clone(policies));
+        std::thread::Builder::new().name(format!("data-{index}")).spawn(move || {
+            if let Err(failure) = data_thread(index, threads, shared, policies, dealt) {
+                tracing::error!("data thread {index}: {failure}");
+            }
+        })?;
+    }
+    let runtime = local_runtime()?;
+    runtime.block_on(async {
+        let thread = Thread::new(0, Arc::clone(shared), guard(shared, policies, threads)?, seed()?);
+        tokio::task::spawn_local(upkeep::run(Rc::clone(&thread)));
+        let deal = Rc::new(accept::Deal { own: thread, others });
+        let mut acceptors = tokio::task::JoinSet::new();
+        for address in &shared.settings.listen {
+            let failed = |e: std::io::Error| format!("listen {address}: {e}");
+            for listener in accept::listen(address).await.map_err(failed)? {
+                tracing::info!("listening on {}", listener.address());
+                acceptors.spawn_local(accept::accept(listener, Rc::clone(&deal)));
+            }
+        }
+        health.set_listening(true);
+        wait_for_the_end(shared, health, acceptors).await
+    })
+}
+
+fn data_thread(
+    index: usize,
+    threads: usize,
+    shared: Arc<Shared>,
+    policies: Arc<Policies>,
+    dealt: mpsc::Receiver<Detached>,
+) -> Result<(), Failure> {
+    let runtime = local_runtime()?;
+    runtime.block_on(async {
+        let thread = Thread::new(index, Arc::clone(&shared), guard(&shared, &policies, threads)?, seed()?);
+        tokio::task::spawn_local(upkeep::run(Rc::clone(&thread)));
+        accept::take(thread, dealt).await;
+        Ok(())
+    })
+}
+
+fn local_runtime() -> Result<LocalRuntime, Failure> {
+    Ok(Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?)
+}
+
+fn seed() -> Result<[u64; 4], Failure> {
+    let bytes: [u8; 32] = crate::pool::key::random()?;
+    let mut seed = [0; 4];
+    for (word, chunk) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(chunk.try_into()?);
+    }
+    Ok(seed)
+}
+
+fn guard(shared: &Shared, policies: &Arc<Policies>, threads: usize) -> Result<Guard, Failure> {
+    let limits = GuardLimits {
+        max_statement_bytes: shared.max_statement_bytes,
+        cache_bytes: usize::try_from(shared.settings.guard.cache_bytes.0)? / threads,
+    };
+    Ok(Guard::new(Arc::clone(policies), limits, seed()?))
+}
+
+/// SIGTERM or SIGINT: stop accepting, let transactions end, at the latest after [`DRAIN`]; a second signal ends
+/// at once.
+async fn wait_for_the_end(
+    shared: &Shared,
+    health: &http::Health,
+    mut acceptors: tokio::task::JoinSet<()>,
+) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = async |terminate: &mut tokio::signal::unix::Signal,
+                      interrupt: &mut tokio::signal::unix::Signal| {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    told(&mut terminate, &mut interrupt).await;
+    tracing::info!(clients = shared.clients.load(Ordering::Relaxed), "shutting down");
+    health.set_listening(false);
+    shared.draining.store(true, Ordering::SeqCst);
+    acceptors.abort_all();
+    while acceptors.join_next().await.is_some() {}
+    let drained = async {
+        while shared.clients.load(Ordering::SeqCst) > 0 {
+            shared.mailboxes.iter().for_each(|mailbox| mailbox.shut_down());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("clients still in transactions; closing"),
+        () = told(&mut terminate, &mut interrupt) => tracing::warn!("told twice; closing"),
+    }
+    Ok(())
+}
