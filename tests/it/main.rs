@@ -1,0 +1,42 @@
+//! One test binary, one file per behaviour. `tests/README.md` says what runs where.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly")]
+#![allow(unreachable_pub, reason = "nothing leaves a test binary")]
+
+mod support;
+
+mod auth_login;
+mod sandbox;
+mod topology;
+
+mod simple_query;
+mod extended_query;
+mod pipeline;
+mod multi_statement;
+mod copy;
+mod cancel;
+mod errors_until_sync;
+mod notices_parameter_status;
+mod transaction_pooling;
+mod session_mode;
+mod statement_mode;
+mod pool_queue;
+mod pool_lifecycle;
+mod prepared;
+mod pinning;
+mod guard_block;
+mod guard_warn;
+mod route_replica;
+mod metrics;
+mod shutdown;
+mod reload;
+mod crowd;
+mod startup;
+mod auth;
+mod tls;
+mod hostile;
+mod backpressure;
+mod isolation;
+mod python_driver;
+mod tidy;
+mod second_reader;
+mod differential;
