@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what the build and the tests need from Debian's or Ubuntu's packages, and only what is missing:
+#   PostgreSQL 13 or newer (its programs; no server is left running), libclang (reads the grammar's headers).
+#   setup.sh bench: also PgBouncer to compare with, strace and valgrind to count with.
+# Running it again does nothing. Needs: Rust, a C compiler, and root or sudo if something is missing.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+have_postgres() {
+    local dir major
+    for dir in "${PG_CONFIG:+$(dirname "$PG_CONFIG")}" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin ${PATH//:/ }; do
+        [ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] && [ -x "$dir/pgbench" ] && [ -x "$dir/psql" ] || continue
+        major=$("$dir/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+        [ "$major" -ge 13 ] && return 0
+    done
+    return 1
+}
+
+have_libclang() {
+    local file
+    for file in "${LIBCLANG_PATH:-/nowhere}"/libclang*.so* /usr/lib/llvm-*/lib/libclang*.so* \
+        /usr/lib/*-linux-gnu*/libclang*.so* /usr/lib64/libclang*.so* /usr/local/lib/libclang*.so*; do
+        [ -e "$file" ] && return 0
+    done
+    return 1
+}
+
+have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"
+    elif have sudo; then sudo "$@"
+    else fail "this needs root: $*  (no sudo here)"
+    fi
+}
+
+missing=()
+have_postgres || missing+=(postgresql)
+have_libclang || missing+=(libclang-dev)
+if [ "${1:-}" = bench ]; then
+    have pgbouncer || missing+=(pgbouncer)
+    have strace || missing+=(strace)
+    have valgrind || missing+=(valgrind)
+fi
+have cargo || fail "cargo was not found: install Rust from https://rustup.rs first"
+have cc || fail "a C compiler was not found: install one first, on Debian with \`apt-get install gcc libc6-dev\`"
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+have apt-get || fail "missing: ${missing[*]} (Debian's names); there is no apt-get here, so install them by hand"
+say "installing with apt-get: ${missing[*]}"
+
+# Debian's package makes and starts a server on port 5432 when it is installed. Nobody asked for one.
+drop_in=/etc/postgresql-common/createcluster.d/pgsluice-setup.conf
+cleanup() { [ ! -e "$drop_in" ] || as_root rm -f "$drop_in"; }
+trap cleanup EXIT
+case " ${missing[*]} " in
+*" postgresql "*)
+    as_root mkdir -p "$(dirname "$drop_in")"
+    echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
+    ;;
+esac
+
+as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+# The same for PgBouncer, where systemd has started it.
+case " ${missing[*]} " in
+*" pgbouncer "*) [ ! -d /run/systemd/system ] || as_root systemctl disable --now --quiet pgbouncer || true ;;
+esac
+
+have_postgres || fail "the distribution's PostgreSQL is older than 13: install a newer one by hand"
+have_libclang || fail "libclang is still not found: set LIBCLANG_PATH to the directory that holds libclang.so"
+say "done"
