@@ -1,7 +1,7 @@
 //! Getting a server when none is idle: the queue, a new connection, and what the client is told meanwhile.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -120,9 +120,9 @@ impl Drive {
         let left = |limit: Option<Duration>| limit.map(|t| t.saturating_sub(started.elapsed()));
         let notify = left(limits.query_wait_notify).unwrap_or(Duration::MAX);
         let give_up = left(limits.query_wait_timeout).unwrap_or(Duration::MAX);
-        let mut notify = Box::pin(sleep(notify));
-        let mut give_up = Box::pin(sleep(give_up));
-        let mut told = false;
+        // One timer for both: most waits end long before either.
+        let mut told = notify >= give_up;
+        let mut alarm = pin!(sleep(notify.min(give_up)));
         poll_fn(|cx| {
             if let Poll::Ready(grant) = Pin::new(&mut waiting).poll(cx) {
                 return Poll::Ready(grant.ok_or(Denied::Timeout));
@@ -135,12 +135,17 @@ impl Drive {
                     return Poll::Ready(Err(Denied::Shutdown));
                 }
             }
-            if !told && notify.as_mut().poll(cx).is_ready() {
-                told = true;
-                self.push(|out| tell(out, limits.pool_size, pool.node.waiting()));
-                let _ = self.client.drain(cx);
+            if alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
             }
-            give_up.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
+            if told {
+                return Poll::Ready(Err(Denied::Timeout));
+            }
+            told = true;
+            self.push(|out| tell(out, limits.pool_size, pool.node.waiting()));
+            let _ = self.client.drain(cx);
+            alarm.set(sleep(give_up - notify));
+            alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
         })
         .await
     }

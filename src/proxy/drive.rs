@@ -152,6 +152,8 @@ impl Drive {
     }
 
     fn turns(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
+        // A side that had nothing is registered for a wake-up: asking it again in this poll is work for nothing.
+        let (mut client_asked, mut server_asked) = (false, false);
         for _ in 0..READS_PER_TURN {
             if self.mailbox.has_mail() {
                 self.open_mail()?;
@@ -162,11 +164,14 @@ impl Drive {
                 None => true,
             };
             let mut moved = false;
-            if client_takes && self.server.is_some() {
-                moved |= self.read_server(work, cx)?;
+            if client_takes && self.server.is_some() && !server_asked {
+                server_asked = !self.read_server(work, cx)?;
+                moved |= !server_asked;
             }
-            if server_takes && self.may_read_client() {
-                moved |= self.read_client(work, cx)?;
+            if server_takes && self.may_read_client() && (!client_asked || self.carry_ready) {
+                client_asked = !self.read_client(work, cx)?;
+                moved |= !client_asked;
+                server_asked &= client_asked; // what was read may have brought another server
             }
             if !moved {
                 return Ok(());
