@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::KeyPool;
 use super::key::LoginKey;
 use super::login::{self, ConnectError};
-use super::queue::Permit;
+use super::queue::{Grant, Permit};
 use super::server::Server;
 use crate::guard::Lane;
 use crate::proxy::pipe::Pipe;
@@ -35,6 +36,26 @@ impl OpenError {
             Self::Io(error) => (sqlstate::CONNECTION_FAILURE, format!("server connection failed: {error}")),
             Self::Lost => (sqlstate::INTERNAL_ERROR, "the pool is gone".to_owned()),
         }
+    }
+}
+
+/// Makes a server of what the queue granted. `None`: an idle one that died meanwhile or can't move to this thread;
+/// it is dropped, its place comes free, ask again.
+///
+/// # Errors
+/// As [`open`].
+pub async fn redeem(
+    grant: Grant,
+    pool: &KeyPool,
+    thread: usize,
+    deadline: Option<Instant>,
+) -> Result<Option<Box<Server>>, OpenError> {
+    match grant {
+        Grant::Server(server) => Ok(server.rehome(thread).ok().and_then(|mut server| {
+            let dead = server.is_dead();
+            (!dead).then_some(server)
+        })),
+        Grant::Permit(permit) => open(permit, &pool.login(), thread, deadline).await.map(Some),
     }
 }
 

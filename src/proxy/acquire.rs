@@ -92,19 +92,9 @@ impl Drive {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => self.queue(waiting, pool, started).await?,
             };
-            match grant {
-                Grant::Server(server) => {
-                    // One that died while idle, or can't move to this thread, is dropped; its place comes free.
-                    if let Ok(mut server) = server.rehome(self.thread.index)
-                        && !server.is_dead()
-                    {
-                        return Ok(server);
-                    }
-                }
-                Grant::Permit(permit) => {
-                    let key = pool.login();
-                    return open::open(permit, &key, self.thread.index, deadline).await.map_err(Denied::Open);
-                }
+            let redeemed = open::redeem(grant, pool, self.thread.index, deadline).await;
+            if let Some(server) = redeemed.map_err(Denied::Open)? {
+                return Ok(server);
             }
         }
     }

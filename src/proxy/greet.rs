@@ -102,9 +102,7 @@ fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Regist
 /// it reports is what such clients are greeted with. Wrong settings fail here, as they would directly.
 async fn meet(thread: &Rc<Thread>, key: &IdentKey, pool: &Arc<KeyPool>) -> Result<Rc<Ident>, Unserved> {
     let settings = Arc::new(ParamSet::new(key.params.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
-    if let Some((_, reported)) =
-        thread.similar(key, |ident| derive(&ident.settings, &ident.reported, &settings))
-    {
+    if let Some(reported) = thread.similar(key, |ident| derive(&ident.settings, &ident.reported, &settings)) {
         return Ok(ident(thread, key, pool, settings, reported));
     }
     let mut server = server(thread, pool).await?;
@@ -203,17 +201,8 @@ async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>,
                 },
             },
         };
-        match grant {
-            Grant::Server(server) => {
-                if let Ok(mut server) = server.rehome(thread.index)
-                    && !server.is_dead()
-                {
-                    return Ok(server);
-                }
-            }
-            Grant::Permit(permit) => {
-                return Ok(open::open(permit, &pool.login(), thread.index, deadline).await?);
-            }
+        if let Some(server) = open::redeem(grant, pool, thread.index, deadline).await? {
+            return Ok(server);
         }
     }
 }

@@ -226,15 +226,11 @@ impl Thread {
         })
     }
 
-    /// A combination of the same user and database that was met, for which `fits` says yes.
-    pub(super) fn similar<T>(
-        &self,
-        key: &IdentKey,
-        fits: impl Fn(&Ident) -> Option<T>,
-    ) -> Option<(Rc<Ident>, T)> {
+    /// What `tell` makes of a combination of the same user and database that was met: the first it has an answer for.
+    pub(super) fn similar<T>(&self, key: &IdentKey, tell: impl Fn(&Ident) -> Option<T>) -> Option<T> {
         let idents = self.idents.borrow();
         let same = idents.iter().filter(|(k, _)| k.user == key.user && k.database == key.database);
-        same.filter_map(|(_, met)| met.get()).find_map(|ident| Some((Rc::clone(ident), fits(ident)?)))
+        same.filter_map(|(_, met)| met.get()).find_map(|ident| tell(ident))
     }
 
     /// The place of a combination. Bounded: those without clients go first; beyond that nothing is remembered.

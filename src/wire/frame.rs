@@ -54,18 +54,6 @@ pub fn server_limit(_tag: u8) -> usize {
     LARGE + 4
 }
 
-/// Appends a frame whose body `fill` writes.
-pub fn put(out: &mut Vec<u8>, tag: u8, fill: impl FnOnce(&mut Vec<u8>)) {
-    out.push(tag);
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    fill(out);
-    let length = u32::try_from(out.len() - at).unwrap_or(u32::MAX);
-    if let Some(field) = out.get_mut(at..at + 4) {
-        field.copy_from_slice(&length.to_be_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -94,7 +82,7 @@ mod tests {
         #[test]
         fn what_is_put_is_what_is_peeked(tag: u8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut out = Vec::new();
-            put(&mut out, tag, |o| o.extend_from_slice(&body));
+            crate::wire::reply::message(&mut out, tag, |o| o.extend_from_slice(&body));
             let h = peek(&out, |_| LARGE).unwrap().unwrap();
             prop_assert_eq!(h, Header { tag, total: out.len() });
             prop_assert_eq!(&out[HEADER..], &body[..]);

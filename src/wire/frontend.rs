@@ -1,6 +1,6 @@
 //! Views of the messages a client sends. `None` is a body that is not exactly its message.
 
-use super::frame;
+use super::reply::message;
 
 fn cstr(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr(body)?;
@@ -122,7 +122,7 @@ pub fn execute(body: &[u8]) -> Option<&[u8]> {
 
 /// A Query.
 pub fn put_query(out: &mut Vec<u8>, text: &[u8]) {
-    frame::put(out, b'Q', |o| {
+    message(out, b'Q', |o| {
         o.extend_from_slice(text);
         o.push(0);
     });
@@ -130,7 +130,7 @@ pub fn put_query(out: &mut Vec<u8>, text: &[u8]) {
 
 /// A Parse from a name and a [`Parse::tail`].
 pub fn put_parse(out: &mut Vec<u8>, name: &[u8], tail: &[u8]) {
-    frame::put(out, b'P', |o| {
+    message(out, b'P', |o| {
         o.extend_from_slice(name);
         o.push(0);
         o.extend_from_slice(tail);
@@ -150,7 +150,7 @@ pub fn put_bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest_le
 
 /// A Describe (`D`) or Close (`C`) of a statement.
 pub fn put_statement_target(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
-    frame::put(out, tag, |o| {
+    message(out, tag, |o| {
         o.push(b'S');
         o.extend_from_slice(name);
         o.push(0);
@@ -201,7 +201,7 @@ mod tests {
             let tail = [text.as_bytes(), &[0, 0, 0]].concat();
             let mut out = Vec::new();
             put_parse(&mut out, name.as_bytes(), &tail);
-            let p = parse(&out[frame::HEADER..]).unwrap();
+            let p = parse(&out[crate::wire::frame::HEADER..]).unwrap();
             prop_assert_eq!((p.name, p.text, p.tail), (name.as_bytes(), text.as_bytes(), &tail[..]));
         }
     }

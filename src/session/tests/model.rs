@@ -211,7 +211,7 @@ impl Model {
             Target::Statement(name) => {
                 let text = self.statement(name)?;
                 self.not_aborted(&text)?;
-                frame::put(&mut self.out, b't', |o| o.extend_from_slice(&[0, 0]));
+                crate::wire::reply::message(&mut self.out, b't', |o| o.extend_from_slice(&[0, 0]));
                 text
             }
             Target::Portal(name) => {
@@ -296,7 +296,7 @@ impl Model {
             }
             _ if text.starts_with("copy") => {
                 self.copying = Some(how);
-                frame::put(&mut self.out, b'G', |o| o.extend_from_slice(&[0, 0, 0]));
+                crate::wire::reply::message(&mut self.out, b'G', |o| o.extend_from_slice(&[0, 0, 0]));
                 return Ok(());
             }
             _ if text.starts_with("set ") => "SET",
@@ -317,7 +317,7 @@ impl Model {
         }
         portal.sent += now;
         if limit > 0 && now == limit {
-            frame::put(&mut self.out, b's', |_| ());
+            crate::wire::reply::message(&mut self.out, b's', |_| ());
         } else {
             reply::command_complete(&mut self.out, &format!("SELECT {now}"));
         }

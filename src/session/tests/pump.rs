@@ -40,7 +40,7 @@ pub(super) fn sync() -> Vec<u8> {
 }
 pub(super) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    frame::put(&mut out, tag, |o| o.extend_from_slice(body));
+    crate::wire::reply::message(&mut out, tag, |o| o.extend_from_slice(body));
     out
 }
 /// Parse, Bind, Execute, Sync of the unnamed statement.
