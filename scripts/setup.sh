@@ -19,10 +19,12 @@ have_postgres() {
 }
 
 have_libclang() {
-    local file
-    for file in "${LIBCLANG_PATH:-/nowhere}"/libclang*.so* /usr/lib/llvm-*/lib/libclang*.so* \
-        /usr/lib/*-linux-gnu*/libclang*.so* /usr/lib64/libclang*.so* /usr/local/lib/libclang*.so*; do
-        [ -e "$file" ] && return 0
+    # libclang-cpp is another library: its name begins alike, and it alone is of no use here.
+    local dir file
+    for dir in "${LIBCLANG_PATH:-/nowhere}" /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu* /usr/lib64 /usr/local/lib; do
+        for file in "$dir"/libclang.so* "$dir"/libclang-[0-9]*.so*; do
+            [ -e "$file" ] && return 0
+        done
     done
     return 1
 }
