@@ -49,4 +49,12 @@ impl Ledger for Books<'_> {
     fn pinned(&mut self, reasons: Effects) {
         self.thread.meters.pinned(reasons);
     }
+
+    fn suspects(&mut self, fingerprint: u64) -> bool {
+        self.thread.trust.borrow_mut().suspects(fingerprint)
+    }
+
+    fn left_state(&mut self, fingerprint: u64) {
+        self.thread.trust.borrow_mut().left_state(fingerprint);
+    }
 }

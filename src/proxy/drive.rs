@@ -222,10 +222,27 @@ impl Drive {
         }
         self.thread.meters.client_bytes_sent.add(out.bytes().len() as u64);
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
-        if served.idle && self.session.releases() {
-            self.release();
+        if served.idle {
+            self.idle(work, cx)?;
         }
         Ok(true)
+    }
+
+    /// The server owes nothing: what the client left on it is asked for, then it is given back.
+    fn idle(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
+        let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
+        if self.session.is_unsettled() {
+            let mut up = Outlet::new(&[], &mut work.spill);
+            let meter = self.ident.meter_of(server);
+            let mut books = Books::new(&self.thread, &self.ident, meter, &mut self.since);
+            if self.session.settle(&mut server.backend, &mut up, &mut books) {
+                return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
+            }
+        }
+        if self.session.releases() && server.pipe.unsent() == 0 {
+            self.release();
+        }
+        Ok(())
     }
 
     /// Reads from the client once, or takes up what is left, and feeds the session.
@@ -313,10 +330,7 @@ impl Drive {
                 && server.backend.quiet()
             {
                 self.since = Instant::now();
-                // A client that is pinned has made settings of its own.
-                if self.session.pins().is_none() {
-                    server.backend.align(self.session.settings(), &mut up);
-                }
+                server.backend.align(self.session.settings(), &mut up);
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
             let mut books = Books::new(&thread, &ident, meter, &mut self.since);
@@ -348,15 +362,11 @@ impl Drive {
                 Err(fatal) => return (from, Err(self.violation(&fatal, cx))),
             };
             match fed.step {
-                Step::More => {
-                    self.release_if_idle();
-                    return (fed.consumed, Ok(()));
-                }
+                Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
                 Step::Wait => {
                     self.held = true;
-                    self.release_if_idle();
-                    return (fed.consumed, Ok(()));
+                    return (fed.consumed, self.release_if_idle(work, cx));
                 }
                 Step::Server(lane) => {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
@@ -389,12 +399,10 @@ impl Drive {
     }
 
     /// What was fed may have been answered without the server: then it is free already.
-    fn release_if_idle(&mut self) {
+    fn release_if_idle(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
         let idle =
             self.server.as_ref().is_some_and(|server| server.backend.idle() && server.pipe.unsent() == 0);
-        if idle && self.session.releases() {
-            self.release();
-        }
+        if idle { self.idle(work, cx) } else { Ok(()) }
     }
 
     /// Gives the idle server back.
@@ -420,7 +428,7 @@ impl Drive {
 
     fn cancel(&mut self) {
         if let Some(server) = &mut self.server
-            && !server.backend.idle()
+            && server.backend.owes_client()
             && server.canceling.is_none()
         {
             server.canceling = super::cancel::send(server);

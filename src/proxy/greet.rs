@@ -242,7 +242,7 @@ impl Drive {
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
         if let Some(server) = self.server.take() {
-            let running = !server.backend.quiet() || server.pipe.unsent() > 0;
+            let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
@@ -252,10 +252,11 @@ impl Drive {
                         drop(server);
                     });
                 }
-            } else if server.backend.idle() && self.session.pins().is_none() && !session_mode {
+            } else if server.backend.idle() && !self.session.is_dirty() && !session_mode {
                 self.thread.give_back(server);
             } else {
-                self.thread.recover(server, session_mode || !self.session.pins().is_none());
+                let asked = server.backend.owes_us() != Some(0);
+                self.thread.recover(server, session_mode || asked || self.session.is_dirty());
             }
         }
         if closed == Closed::Shutdown {

@@ -20,7 +20,7 @@ use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
 use crate::observe::{Meters, RuleMap};
 use crate::pool::{KeyPool, Node, Server, reset};
-use crate::session::{Interner, Mode, ParamSet};
+use crate::session::{Interner, Mode, ParamSet, Trust};
 
 /// One read: large enough that bulk results cost few calls.
 pub(super) const SCRATCH: usize = 64 * 1024;
@@ -168,6 +168,8 @@ pub struct Thread {
     pub shared: Arc<Shared>,
     pub meters: Arc<ThreadMeters>,
     pub(super) work: RefCell<Work>,
+    /// What is known of statements that run code we do not see.
+    pub(super) trust: RefCell<Trust>,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -221,6 +223,7 @@ impl Thread {
             shared,
             meters,
             work: RefCell::new(work),
+            trust: RefCell::default(),
             idents: RefCell::default(),
             turn: std::cell::Cell::new(0),
         })

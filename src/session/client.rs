@@ -8,6 +8,8 @@ use super::backend::Backend;
 use super::expect::{Expect, Refusal, encode_notices};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
+use super::pins::Restores;
+use super::probe::Touched;
 use super::statement::Interner;
 use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
 use crate::wire::frame::{self, HEADER, Header};
@@ -71,8 +73,11 @@ pub(super) const MALFORMED: Fatal =
 #[derive(Debug)]
 pub struct Session {
     pub(super) class: Arc<Class>,
+    /// What the client started with: where `RESET` leads.
+    pub(super) startup: Arc<ParamSet>,
+    /// The settings as they are now, as far as they are known: what its server is given.
     pub(super) settings: Arc<ParamSet>,
-    mode: Mode,
+    pub(super) mode: Mode,
     /// The rest of a message whose head is dealt with: it goes to the server or nowhere.
     pub(super) rest: usize,
     pub(super) rest_passes: bool,
@@ -90,17 +95,23 @@ pub struct Session {
     pub(super) judged: Option<Arc<Judgement>>,
     /// No server is to be had for the message that waits: it is refused with this.
     declined: Option<Box<Refusal>>,
-    pub(super) pins: Effects,
-    /// Pins since the last ReadyForQuery: an unparsed text that the server can't parse either leaves nothing.
-    pub(super) fresh: Effects,
+    /// State on its server that the client must not lose.
+    pub(super) held: Effects,
+    /// What may have been left since the server was asked last.
+    pub(super) suspect: Effects,
+    pub(super) touched: Option<Box<Touched>>,
+    pub(super) restores: Restores,
+    /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
+    pub(super) fresh: bool,
 }
 
 impl Session {
     #[must_use]
-    pub fn new(mode: Mode, class: Arc<Class>, settings: Arc<ParamSet>) -> Self {
+    pub fn new(mode: Mode, class: Arc<Class>, startup: Arc<ParamSet>) -> Self {
         Self {
             class,
-            settings,
+            settings: Arc::clone(&startup),
+            startup,
             mode,
             rest: 0,
             rest_passes: false,
@@ -112,24 +123,21 @@ impl Session {
             bound: None,
             judged: None,
             declined: None,
-            pins: Effects::NONE,
-            fresh: Effects::NONE,
+            held: Effects::NONE,
+            suspect: Effects::NONE,
+            touched: None,
+            restores: Restores::default(),
+            fresh: false,
         }
-    }
-
-    /// Why the client must keep its server; nothing if it need not.
-    #[must_use]
-    pub fn pins(&self) -> Effects {
-        self.pins
     }
 
     /// The server may go back as soon as it is idle.
     #[must_use]
     pub fn releases(&self) -> bool {
-        self.mode != Mode::Session && self.pins.is_none() && !(self.rest > 0 && self.rest_passes)
+        self.mode != Mode::Session && !self.is_dirty() && !(self.rest > 0 && self.rest_passes)
     }
 
-    /// The settings the client started with.
+    /// The client's settings.
     #[must_use]
     pub fn settings(&self) -> &Arc<ParamSet> {
         &self.settings
@@ -276,10 +284,11 @@ impl Session {
             if discards {
                 self.deallocated();
                 if self.rest == 0 {
-                    link.realign(&self.settings, t.up);
+                    link.realign(&self.startup, t.up);
                 }
             }
         }
+        self.restore(t);
         Ok(Flow::Done)
     }
 
@@ -343,6 +352,7 @@ impl Session {
                     link.error_skip = false;
                 }
                 t.pass();
+                self.restore(t);
             }
         }
         Ok(Flow::Done)
@@ -449,7 +459,7 @@ impl Backend {
 
     /// Nothing was sent since it was checked out.
     fn untouched(&self) -> bool {
-        self.queue.iter().all(|e| matches!(e, Expect::Hidden))
+        self.queue.iter().all(Expect::is_ours)
     }
 
     /// Untouched and outside a transaction.

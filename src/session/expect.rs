@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::names::{ClosedName, Named};
+use super::probe::Probe;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::reply;
 
@@ -111,8 +112,12 @@ pub(super) enum Expect {
     Sync,
     /// Everything up to ReadyForQuery.
     Query(Arc<Judgement>),
-    /// A query of our own: everything up to ReadyForQuery is hidden.
+    /// A query of our own, which can't fail: everything up to ReadyForQuery is hidden.
     Hidden,
+    /// The same behind a `RESET`: it may fail where the transaction did, and what it reports is for the client.
+    Restore,
+    /// A question of our own: everything up to ReadyForQuery is its answer.
+    Probe(Box<Probe>),
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
     /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
     Poison {
@@ -133,7 +138,12 @@ pub(super) enum Expect {
 impl Expect {
     /// Ends with a ReadyForQuery.
     pub(super) fn ends_ready(&self) -> bool {
-        matches!(self, Self::Sync | Self::Query(_) | Self::Hidden | Self::Poison { query: true, .. })
+        matches!(self, Self::Sync | Self::Query(_) | Self::Poison { query: true, .. }) || self.is_ours()
+    }
+
+    /// A query of our own: the client hears nothing of it.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Hidden | Self::Restore | Self::Probe(_))
     }
 }
 

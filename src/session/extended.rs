@@ -74,7 +74,7 @@ impl Session {
     }
 
     fn forward_parse(&mut self, name: &[u8], named: Named, t: &mut Turn<'_, '_>) {
-        let effects = named.judgement.effects.pins();
+        let effects = named.judgement.effects;
         let statement = Arc::clone(&named.statement);
         if name.is_empty() {
             self.set_unnamed(Some(named), t);
@@ -126,7 +126,7 @@ impl Session {
             if name.is_empty() {
                 link.drop_unnamed();
             }
-            let effects = judgement.effects.pins();
+            let effects = judgement.effects;
             link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose, effects });
         }
         self.stream(t, true);

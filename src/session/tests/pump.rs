@@ -6,7 +6,9 @@ use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
 use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane};
-use crate::session::{Backend, Desync, Env, Fatal, Interner, Ledger, Mode, Outlet, ParamSet, Session, Step};
+use crate::session::{
+    Backend, Desync, Env, Fatal, Interner, Ledger, Mode, Outlet, ParamSet, Session, Step, Trust,
+};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, frontend};
 
@@ -70,6 +72,7 @@ pub(super) fn words(mut bytes: &[u8]) -> Vec<String> {
 pub(super) struct Books {
     pub(super) judged: Vec<u64>,
     pub(super) finished: Vec<(u64, bool)>,
+    trust: Trust,
 }
 impl Ledger for Books {
     fn judged(&mut self, judgement: &Judgement) {
@@ -79,6 +82,12 @@ impl Ledger for Books {
         self.finished.push((rows, failed));
     }
     fn pinned(&mut self, _: Effects) {}
+    fn suspects(&mut self, fingerprint: u64) -> bool {
+        self.trust.suspects(fingerprint)
+    }
+    fn left_state(&mut self, fingerprint: u64) {
+        self.trust.left_state(fingerprint);
+    }
 }
 
 pub(super) struct Server {
@@ -295,8 +304,8 @@ impl World {
             Ok(served) => {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
-                if served.idle && client.session.releases() {
-                    self.let_go(c);
+                if served.idle {
+                    self.release_if_idle(c);
                 }
             }
             Err(desync) => client.desync = Some(desync),
@@ -305,9 +314,18 @@ impl World {
     }
 
     fn release_if_idle(&mut self, c: usize) {
-        let client = &self.clients[c];
-        let idle = client.server.is_some_and(|s| self.servers[s].backend.idle());
-        if idle && client.session.releases() {
+        let client = &mut self.clients[c];
+        let Some(server) = client.server.map(|s| &mut self.servers[s]) else { return };
+        if !server.backend.idle() {
+            return;
+        }
+        let mut spill = Vec::new();
+        let mut up = Outlet::new(&[], &mut spill);
+        if client.session.settle(&mut server.backend, &mut up, &mut self.books) {
+            if !self.mute {
+                server.model.feed(up.bytes());
+            }
+        } else if client.session.releases() {
             self.let_go(c);
         }
     }
