@@ -99,6 +99,8 @@ pub struct Session {
     pub(super) held: Effects,
     /// What may have been left since the server was asked last.
     pub(super) suspect: Effects,
+    /// What the server is being asked for: the answer may be out of date when it comes.
+    pub(super) asked: Effects,
     pub(super) touched: Option<Box<Touched>>,
     pub(super) restores: Restores,
     /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
@@ -125,6 +127,7 @@ impl Session {
             declined: None,
             held: Effects::NONE,
             suspect: Effects::NONE,
+            asked: Effects::NONE,
             touched: None,
             restores: Restores::default(),
             fresh: false,

@@ -48,7 +48,7 @@ impl Session {
             self.fresh = !self.suspect.has(Effects::UNPARSED);
         }
         if j.effects.has(Effects::ENDS) {
-            new = new.and(self.held.common(Effects::SHOWN));
+            new = new.and(self.held.and(self.asked).common(Effects::SHOWN));
         }
         let alone = t.link.as_ref().is_some_and(|link| link.idle()) && !j.transaction_control;
         if j.effects.has(Effects::RESET_ALL) && !(alone && j.statements == 1) {

@@ -210,12 +210,14 @@ impl Session {
         let sql = probe.sql(&self.class.user);
         up.add(|v| frontend::put_query(v, sql.as_bytes()));
         link.drop_unnamed();
+        self.asked = probe.kinds;
         link.expect_end(Expect::Probe(Box::new(probe)));
         true
     }
 
     /// The server has answered.
     pub(super) fn probed<L: Ledger>(&mut self, probe: Probe, link: &mut Backend, ledger: &mut L) {
+        self.asked = Effects::NONE;
         if probe.canceled && probe.touched.tries < TRIES {
             return self.ask_again(probe);
         }

@@ -312,6 +312,12 @@ fn what_is_left_holds_the_server_until_it_is_gone() {
     assert_eq!(w.clients[0].server, Some(0), "not dropped");
     assert_eq!(w.ask(0, &q("drop table if exists t")), "C:DROP TABLE Z:I");
     w.assert_quiet();
+    // Its end is on the way before the answer that it is there.
+    w.say(0, &q(TEMP));
+    w.client_turn(0, usize::MAX);
+    w.server_turn(0, usize::MAX);
+    assert_eq!(w.ask(0, &q("drop table if exists t")), "C:CREATE TABLE Z:I C:DROP TABLE Z:I");
+    w.assert_quiet();
     // Rolled back, or never made.
     w.ask(0, &[q("begin"), q(TEMP), q("rollback")].concat());
     w.assert_quiet();
