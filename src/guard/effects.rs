@@ -54,12 +54,12 @@ impl Effects {
     /// SQL `PREPARE`, `EXECUTE` or `DEALLOCATE` of a name that is ours on the server, where other clients'
     /// statements are: refused.
     pub const RESERVED_NAME: Self = Self(1 << 18);
-    /// SQL `EXECUTE` or `DEALLOCATE`, which may name a statement of the protocol.
+    /// SQL `PREPARE`, `EXECUTE` or `DEALLOCATE`, which may name a statement of the protocol.
     pub const NAMES_PREPARED: Self = Self(1 << 19);
     /// Looks at `pg_prepared_statements`.
     pub const READS_PREPARED: Self = Self(1 << 20);
-    /// Looks at `pg_backend_pid()`, which a client may compare with the number it was given at login.
-    pub const BACKEND_PID: Self = Self(1 << 21);
+    /// `SET LOCAL`, `set_config(…, true)`: until the transaction ends a text may mean something else.
+    pub const LOCAL_SETTING: Self = Self(1 << 21);
     /// May change what a text means that was prepared before: DDL, and what may hide it.
     pub const SCHEMA: Self = Self(1 << 22);
 

@@ -156,6 +156,8 @@ pub struct Judgement {
     pub effects: Effects,
     /// Settings of the session that it names as set or reset, lower case: see [`Effects::SETTING`].
     pub settings: Box<[Box<str>]>,
+    /// Names in SQL `PREPARE`, `EXECUTE` and `DEALLOCATE`, in order; true: deallocated.
+    pub prepared: Box<[(Box<str>, bool)]>,
     /// How many statements the text holds (0 for an empty query).
     pub statements: u32,
     /// Provably read-only: the precondition of a replica, whatever a policy says.

@@ -1,5 +1,6 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::thread::{Ident, Thread};
@@ -52,6 +53,10 @@ impl Ledger for Books<'_> {
 
     fn suspects(&mut self, fingerprint: u64) -> bool {
         self.thread.trust.borrow_mut().suspects(fingerprint)
+    }
+
+    fn schema_changed(&mut self) {
+        self.ident.schema.fetch_add(1, Ordering::Relaxed);
     }
 
     fn left_state(&mut self, fingerprint: u64) {

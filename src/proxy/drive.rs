@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -182,7 +183,8 @@ impl Drive {
 
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
-        !self.held && owed < MAX_OWED && self.client.unsent() < SCRATCH
+        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_repairing());
+        !self.held && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
     /// Reads from the server once and passes it on. `Ok(true)`: something moved.
@@ -231,6 +233,11 @@ impl Drive {
     /// The server owes nothing: what the client left on it is asked for, then it is given back.
     fn idle(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
         let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
+        if let Some(again) = server.backend.take_repair() {
+            let (consumed, result) = self.feed(&again, work, cx);
+            debug_assert!(consumed == again.len() || result.is_err(), "whole messages");
+            return result;
+        }
         if self.session.is_unsettled() {
             let mut up = Outlet::new(&[], &mut work.spill);
             let meter = self.ident.meter_of(server);
@@ -341,6 +348,8 @@ impl Drive {
                 max_statement_bytes: thread.shared.max_statement_bytes,
                 prepared_bytes: thread.shared.prepared_bytes,
                 replicas: ident.may_route,
+                reuse_unnamed: ident.reuse_unnamed,
+                epoch: ident.schema.load(Ordering::Relaxed),
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);

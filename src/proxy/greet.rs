@@ -175,6 +175,8 @@ fn ident(
         class: Arc::new(class),
         settings,
         may_route: shared.may_route,
+        reuse_unnamed: shared.settings.pool.reuse_unnamed,
+        schema: shared.schema(&key.database),
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
@@ -54,6 +54,8 @@ pub struct Shared {
     /// Some policy may route to a replica, and there is one.
     pub may_route: bool,
     pub reads_application: bool,
+    /// Changes of each database's schema.
+    schemas: DashMap<Box<str>, Arc<AtomicU64>, ahash::RandomState>,
     next_pid: AtomicU32,
 }
 
@@ -99,6 +101,11 @@ impl Drop for Registered {
 }
 
 impl Shared {
+    /// Counts changes of a database's schema. Bounded by the databases that exist: asked for after authentication.
+    pub(super) fn schema(&self, database: &str) -> Arc<AtomicU64> {
+        Arc::clone(&self.schemas.entry(database.into()).or_default())
+    }
+
     /// Gives a client a process id: positive, not in use.
     pub(super) fn register(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Registered {
         loop {
@@ -152,6 +159,7 @@ impl Shared {
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
+            schemas: DashMap::default(),
             next_pid: AtomicU32::new(1),
             draining: AtomicBool::new(false),
             settings,
@@ -198,6 +206,10 @@ pub struct Ident {
     pub primary: Arc<KeyPool>,
     pub replicas: Vec<Arc<KeyPool>>,
     pub may_route: bool,
+    /// Unnamed statements may be prepared under a name of ours.
+    pub reuse_unnamed: bool,
+    /// Changes of this database's schema that passed through us.
+    pub schema: Arc<AtomicU64>,
     /// What such a client is told of its session at login, as ParameterStatus.
     pub(super) reported: super::greet::Reported,
     pub client_meter: Arc<ClientMeter>,

@@ -67,13 +67,17 @@ impl Backend {
             }
             self.bytes += h.total as u64;
             if h.tag == b'D' && !self.is_ours() {
+                self.shown = true;
                 out.pass(at..at + h.total);
                 at += h.total;
                 continue;
             }
             let body = left.get(HEADER..h.total).unwrap_or_default();
             match self.act(h.tag, body, session, ledger)? {
-                Show::Pass => out.pass(at..at + h.total),
+                Show::Pass => {
+                    self.shown |= !matches!(h.tag, b'1' | b'S' | b'N' | b'A' | b'Z');
+                    out.pass(at..at + h.total);
+                }
                 Show::Hide => {}
                 Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
             }
@@ -134,6 +138,11 @@ impl Backend {
         self.queue.front().is_some_and(Expect::is_ours)
     }
 
+    /// The batch that the server answers now is ours.
+    fn next_end_is_ours(&self) -> bool {
+        self.queue.iter().find(|e| e.ends_ready()).is_some_and(Expect::is_ours)
+    }
+
     /// A row too large to be looked at.
     fn spoil_probe(&mut self) {
         if let Some(Expect::Probe(probe)) = self.queue.front_mut() {
@@ -180,6 +189,7 @@ impl Backend {
                         self.settings = Arc::clone(s.settings());
                     }
                 }
+                b"DEALLOCATE\0" => self.deallocated += 1,
                 b"DEALLOCATE ALL\0" => {
                     self.prepared.doubt();
                     s.deallocated();
@@ -221,6 +231,9 @@ impl Backend {
             self.account(judgement, l);
         }
         let ran = std::mem::take(&mut self.ran);
+        if self.status == b'I' && s.in_flux && !self.queue.iter().any(|e| e.ends_ready() && !e.is_ours()) {
+            s.transaction_ended(l);
+        }
         if self.status == b'I' && ran.has(Effects::RESET_ALL) && !s.is_unsettled_setting() {
             s.reset_all(self);
         }
@@ -233,7 +246,7 @@ impl Backend {
                 }
                 return Ok(Show::Hide);
             }
-            Expect::Restore => {
+            Expect::Restore | Expect::HiddenSync => {
                 (self.rows, self.bytes, self.failed) = (0, 0, false);
                 return Ok(Show::Hide);
             }
@@ -244,6 +257,10 @@ impl Backend {
             }
             _ => (self.rows, self.bytes, self.failed) = (0, 0, false),
         }
+        if self.repairing {
+            return Ok(Show::Hide);
+        }
+        (self.shown, self.repaired) = (false, false);
         Ok(Show::Pass)
     }
 
@@ -266,13 +283,21 @@ impl Backend {
                 probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Restore) => return if self.farewell { Show::Pass } else { Show::Hide },
+            Some(Expect::Restore | Expect::HiddenSync) => {
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
             Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
             Some(Expect::Poison { query: true, refusal }) => return Show::Replace(refusal.clone()),
             _ => {}
         }
         let show = match self.queue.front() {
             Some(Expect::Poison { refusal, .. }) => Show::Replace(refusal.clone()),
+            Some(Expect::Parse { whose: Whose::Materialised, .. }) if self.next_end_is_ours() => Show::Hide,
+            _ if self.is_repairable(body) => {
+                (self.repairing, self.repaired) = (true, true);
+                self.prepared.doubt();
+                Show::Hide
+            }
             _ => Show::Pass,
         };
         self.skip_to_sync(s, ledger);
@@ -294,9 +319,15 @@ impl Backend {
     fn local_replies(&mut self, s: &mut Session, out: &mut Outlet<'_>) {
         loop {
             match self.queue.front() {
-                Some(Expect::LocalParse(_)) => {
-                    s.name_confirmed();
+                Some(Expect::LocalParse { named, .. }) => {
+                    if *named {
+                        s.name_confirmed();
+                    }
                     out.add(reply::parse_complete);
+                }
+                Some(Expect::Deallocated(names)) => {
+                    let done = std::mem::take(&mut self.deallocated);
+                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
                 }
                 Some(Expect::LocalClose(_)) => out.add(reply::close_complete),
                 Some(Expect::LocalNotices(j)) => out.add(|v| encode_notices(j, v)),

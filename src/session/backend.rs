@@ -57,6 +57,18 @@ pub struct Backend {
     pub(super) ran: Effects,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// Schema changes so far, from the client that is being served.
+    pub(super) epoch: u64,
+    /// The client's own names that the server knows for a moment: see `materialise.rs`.
+    pub(super) materialised: Vec<Box<[u8]>>,
+    /// `DEALLOCATE`s that this query did so far.
+    pub(super) deallocated: usize,
+    /// The batch under way, to be fed again: see `repair.rs`.
+    pub(super) kept: Vec<u8>,
+    /// Something of its answer has reached the client.
+    pub(super) shown: bool,
+    pub(super) repairing: bool,
+    pub(super) repaired: bool,
     /// The server said FATAL: it closes next, and the client has been told why.
     pub(super) farewell: bool,
 }
@@ -92,6 +104,13 @@ impl Backend {
             ran: Effects::NONE,
             rows: 0,
             bytes: 0,
+            epoch: 0,
+            materialised: Vec::new(),
+            deallocated: 0,
+            kept: Vec::new(),
+            shown: false,
+            repairing: false,
+            repaired: false,
             farewell: false,
         }
     }

@@ -10,6 +10,7 @@ use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
 use super::probe::Touched;
+use super::repair::Batch;
 use super::statement::Interner;
 use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
 use crate::wire::frame::{self, HEADER, Header};
@@ -37,6 +38,10 @@ pub struct Env<'a, L: Ledger> {
     pub prepared_bytes: usize,
     /// A replica may be asked: otherwise every lane is the primary.
     pub replicas: bool,
+    /// Unnamed statements may be prepared under a name of ours.
+    pub reuse_unnamed: bool,
+    /// Counts changes of the schema that passed through us.
+    pub epoch: u64,
 }
 
 /// What the session wants next.
@@ -103,6 +108,11 @@ pub struct Session {
     pub(super) asked: Effects,
     pub(super) touched: Option<Box<Touched>>,
     pub(super) restores: Restores,
+    /// In this transaction a text may not mean what it meant before.
+    pub(super) in_flux: bool,
+    /// It changes the schema for others, too.
+    pub(super) schema_changes: bool,
+    pub(super) batch: Batch,
     /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
     pub(super) fresh: bool,
 }
@@ -130,6 +140,9 @@ impl Session {
             asked: Effects::NONE,
             touched: None,
             restores: Restores::default(),
+            in_flux: false,
+            schema_changes: false,
+            batch: Batch::No,
             fresh: false,
         }
     }
@@ -166,6 +179,10 @@ impl Session {
     ) -> Result<Fed, Fatal> {
         let input = up.input();
         let mut at = from;
+        self.batch = Batch::No;
+        if let Some(link) = link.as_deref_mut() {
+            link.epoch = env.epoch;
+        }
         while at < input.len() {
             if self.rest > 0 {
                 let n = self.rest.min(input.len() - at);
@@ -180,6 +197,9 @@ impl Session {
             let Some(h) = frame::peek(left, frame::client_limit).map_err(|_| BAD_LENGTH)? else { break };
             let mut turn =
                 Turn { at, header: h, left, link: link.as_deref_mut(), up: &mut *up, down: &mut *down };
+            if turn.link.is_some() {
+                self.follow(&mut turn);
+            }
             match self.message(env, &mut turn)? {
                 Flow::Done => at += h.total.min(left.len()),
                 Flow::Short => break,
@@ -276,13 +296,14 @@ impl Session {
         }
         self.notices(&judgement, t);
         self.takes_effect(env.ledger, &judgement, t);
+        self.materialise(&judgement, t);
         self.set_unnamed(None, t);
         self.stream(t, true);
         if let Some(link) = t.link.as_deref_mut() {
             let discards = judgement.effects.has(Effects::DISCARD_ALL) && link.fresh();
             link.unsynced = false;
             link.drop_unnamed();
-            link.expect_end(Expect::Query(judgement));
+            link.expect_end(Expect::Query(Arc::clone(&judgement)));
             // Drivers send it in one go with the next client's first statement.
             if discards {
                 self.deallocated();
@@ -291,7 +312,13 @@ impl Session {
                 }
             }
         }
-        self.restore(t);
+        self.deallocates(&judgement, t);
+        if self.rest == 0 {
+            self.restore(t);
+            if let Some(link) = t.link.as_deref_mut() {
+                link.dematerialise(t.up);
+            }
+        }
         Ok(Flow::Done)
     }
 
@@ -355,6 +382,9 @@ impl Session {
                     link.error_skip = false;
                 }
                 t.pass();
+                if let Some(link) = t.link.as_deref_mut() {
+                    link.dematerialise(t.up);
+                }
                 self.restore(t);
             }
         }
@@ -466,7 +496,7 @@ impl Backend {
     }
 
     /// Untouched and outside a transaction.
-    fn fresh(&self) -> bool {
+    pub(super) fn fresh(&self) -> bool {
         self.untouched() && self.status == b'I' && !self.unsynced && !self.error_skip
     }
 }

@@ -29,8 +29,11 @@ mod extended;
 mod names;
 mod outlet;
 mod pins;
+mod materialise;
 mod prepared;
 mod probe;
+mod repair;
+mod reuse;
 mod skip;
 mod statement;
 mod trust;
@@ -57,6 +60,8 @@ pub trait Ledger {
     /// Whether a statement that runs code we do not see (functions, triggers) may leave state behind, for all that is
     /// known: always when it is new.
     fn suspects(&mut self, fingerprint: u64) -> bool;
+    /// A transaction that may have changed the schema is over.
+    fn schema_changed(&mut self);
     /// Such a statement did leave some.
     fn left_state(&mut self, fingerprint: u64);
 }

@@ -30,11 +30,13 @@ impl Session {
             return;
         }
         self.suspects(ledger, j, t);
+        self.note_flux(j.effects);
         if j.effects.has_any(RESETS) {
             self.restores.note(j);
         }
-        if j.effects.has_any(Effects::SQL_PREPARE.and(Effects::NAMES_PREPARED).and(Effects::DISCARD_ALL)) {
-            // A DEALLOCATE may name one of ours or all of them; what is sent behind it must not count on them.
+        let all = j.effects.has(Effects::NAMES_PREPARED) && j.prepared.is_empty();
+        if all || j.effects.has_any(Effects::DISCARD_ALL.and(Effects::ANY_SETTING)) {
+            // May deallocate all of ours; what is sent behind it must not count on them.
             if let Some(link) = t.link.as_deref_mut() {
                 link.prepared.doubt();
             }
@@ -153,7 +155,7 @@ impl Backend {
     pub(super) fn coming(&self, skip: usize) -> Effects {
         self.queue.iter().skip(skip).fold(Effects::NONE, |all, expect| match expect {
             Expect::Query(j) | Expect::Execute(Some(j)) => all.and(j.effects),
-            Expect::Parse { effects, .. } | Expect::LocalParse(effects) => all.and(*effects),
+            Expect::Parse { effects, .. } | Expect::LocalParse { effects, .. } => all.and(*effects),
             _ => all,
         })
     }

@@ -22,18 +22,16 @@ const ANYTHING: Effects =
     Effects::SHOWN.and(Effects::SETTING).and(Effects::ANY_SETTING).and(Effects::ENDS).and(Effects::SCHEMA);
 
 /// The effects of this statement itself, without those of the statements and calls in it, and the settings it names.
-pub(super) fn of_statement(statement: Node<'_>, settings: &mut Vec<String>) -> Effects {
+pub(super) fn of_statement(statement: Node<'_>, found: &mut Found) -> Effects {
     match statement {
-        Node::VariableSetStmt(set) => of_set(set, settings),
+        Node::VariableSetStmt(set) => of_set(set, &mut found.settings),
         Node::ListenStmt(_) => Effects::LISTEN,
         Node::LoadStmt(_) => Effects::LIBRARY.and(Effects::SETTING).and(Effects::ANY_SETTING),
         Node::DoStmt(block) => of_block(block),
         Node::CallStmt(_) => ANYTHING,
-        Node::PrepareStmt(prepare) => Effects::SQL_PREPARE.and(reserved(prepare.name())),
-        Node::ExecuteStmt(execute) => Effects::NAMES_PREPARED.and(reserved(execute.name())),
-        Node::DeallocateStmt(deallocate) => {
-            Effects::ENDS.and(Effects::NAMES_PREPARED).and(reserved(deallocate.name()))
-        }
+        Node::PrepareStmt(prepare) => Effects::SQL_PREPARE.and(named(prepare.name(), false, found)),
+        Node::ExecuteStmt(execute) => named(execute.name(), false, found),
+        Node::DeallocateStmt(deallocate) => Effects::ENDS.and(named(deallocate.name(), true, found)),
         Node::UnlistenStmt(_) | Node::ClosePortalStmt(_) | Node::DropStmt(_) => Effects::ENDS,
         Node::DeclareCursorStmt(declare) if declare.options & CURSOR_OPT_HOLD != 0 => Effects::HOLD_CURSOR,
         Node::DiscardStmt(discard) => match discard.target {
@@ -79,7 +77,7 @@ pub(super) fn of_whole(kind: Kind, found: &Found) -> Effects {
 /// `SET` lasts longer than its transaction unless `LOCAL`; `SET TRANSACTION` does not.
 fn of_set(set: &nodes::VariableSetStmt, settings: &mut Vec<String>) -> Effects {
     if set.is_local {
-        return Effects::NONE;
+        return Effects::LOCAL_SETTING;
     }
     match set.kind {
         VariableSetKind::VAR_SET_MULTI => {
@@ -147,9 +145,12 @@ fn hides_settings(body: &str) -> bool {
     false
 }
 
-fn reserved(name: Option<&str>) -> Effects {
-    let reserved = name.is_some_and(|name| name.starts_with(RESERVED));
-    if reserved { Effects::RESERVED_NAME } else { Effects::NONE }
+/// Of naming a prepared statement; all of them, where there is no name.
+fn named(name: Option<&str>, gone: bool, found: &mut Found) -> Effects {
+    let Some(name) = name else { return Effects::NAMES_PREPARED };
+    found.prepared.push((name.into(), gone));
+    let reserved = if name.starts_with(RESERVED) { Effects::RESERVED_NAME } else { Effects::NONE };
+    Effects::NAMES_PREPARED.and(reserved)
 }
 
 /// Of creating this relation.

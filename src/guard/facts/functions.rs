@@ -69,7 +69,6 @@ pub(super) fn effects(
         | "pg_replication_origin_session_setup"
         | "setseed" => Effects::OPAQUE,
         "pg_advisory_unlock_all" | "pg_advisory_unlock" | "pg_advisory_unlock_shared" => Effects::ENDS,
-        "pg_backend_pid" => Effects::BACKEND_PID,
         "pg_prepared_statement" => Effects::READS_PREPARED,
         "currval" | "lastval" => Effects::SEQUENCE,
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => {
@@ -87,7 +86,7 @@ fn set_config(call: &nodes::FuncCall, settings: &mut Vec<String>) -> Effects {
         Some(Node::A_Const(value)) if !value.isnull && value.val().and_then(|value| value.bool_value()) == Some(true)
     );
     if local {
-        return Effects::NONE;
+        return Effects::LOCAL_SETTING;
     }
     match call.args().get(0) {
         Some(Node::A_Const(name)) if !name.isnull => match name.val() {

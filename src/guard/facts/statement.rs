@@ -36,6 +36,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         params: found.params,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         settings: found.settings,
+        prepared: found.prepared,
         effects,
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Found {
     pub(super) effects: Effects,
     /// Settings that it sets or resets by name.
     pub(super) settings: Vec<String>,
+    /// Names of prepared statements in SQL; true: deallocated.
+    pub(super) prepared: Vec<(Box<str>, bool)>,
     /// Calls a function that is not PostgreSQL's own.
     pub(super) calls: bool,
     /// `INSERT`, `UPDATE`, `DELETE`, `MERGE` or `SELECT … INTO`, at any level.
@@ -178,7 +180,7 @@ impl<'a> Walk<'a> {
     /// The nodes under one that has no meaning of its own.
     fn below(&mut self, node: Node<'a>, context: Context) {
         if !parse::children(node, |child| self.push(child, context)) {
-            let effects = effects::of_statement(node, &mut self.found.settings);
+            let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
             self.found.unproven |= !relations::utility(self, node, context);
         }

@@ -73,6 +73,7 @@ pub(super) struct Books {
     pub(super) judged: Vec<u64>,
     pub(super) finished: Vec<(u64, bool)>,
     trust: Trust,
+    pub(super) epoch: u64,
 }
 impl Ledger for Books {
     fn judged(&mut self, judgement: &Judgement) {
@@ -84,6 +85,9 @@ impl Ledger for Books {
     fn pinned(&mut self, _: Effects) {}
     fn suspects(&mut self, fingerprint: u64) -> bool {
         self.trust.suspects(fingerprint)
+    }
+    fn schema_changed(&mut self) {
+        self.epoch += 1;
     }
     fn left_state(&mut self, fingerprint: u64) {
         self.trust.left_state(fingerprint);
@@ -225,7 +229,8 @@ impl World {
     /// The client sends up to `n` bytes more. True if anything happened.
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
-        if client.held || client.bye || client.fatal.is_some() || client.desync.is_some() {
+        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_repairing());
+        if client.held || repairing || client.bye || client.fatal.is_some() || client.desync.is_some() {
             return false;
         }
         let n = n.min(client.todo.len());
@@ -235,15 +240,20 @@ impl World {
         client.again = false;
         client.carry.extend(client.todo.drain(..n));
         let input = std::mem::take(&mut client.carry);
+        self.feed(c, &input) || n > 0
+    }
+
+    fn feed(&mut self, c: usize, input: &[u8]) -> bool {
         let mut from = 0;
         loop {
             let (mut spill, mut down) = (Vec::new(), Vec::new());
-            let mut up = Outlet::new(&input, &mut spill);
+            let mut up = Outlet::new(input, &mut spill);
             let client = &mut self.clients[c];
             let mut link = client.server.map(|s| &mut self.servers[s].backend);
             if let Some(backend) = link.as_deref_mut().filter(|backend| backend.quiet()) {
                 backend.align(client.session.settings(), &mut up);
             }
+            let epoch = self.books.epoch;
             let mut env = Env {
                 guard: &mut self.guard,
                 statements: &mut self.statements,
@@ -251,6 +261,8 @@ impl World {
                 max_statement_bytes: self.max_statement_bytes,
                 prepared_bytes: 1 << 20,
                 replicas: self.replicas,
+                reuse_unnamed: true,
+                epoch,
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {
@@ -283,7 +295,7 @@ impl World {
             }
             self.clients[c].carry = input[from..].to_vec();
             self.release_if_idle(c);
-            return n > 0 || from > 0;
+            return from > 0;
         }
     }
 
@@ -317,6 +329,10 @@ impl World {
         let client = &mut self.clients[c];
         let Some(server) = client.server.map(|s| &mut self.servers[s]) else { return };
         if !server.backend.idle() {
+            return;
+        }
+        if let Some(again) = server.backend.take_repair() {
+            self.feed(c, &again);
             return;
         }
         let mut spill = Vec::new();
