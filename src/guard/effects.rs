@@ -60,6 +60,8 @@ impl Effects {
     pub const READS_PREPARED: Self = Self(1 << 20);
     /// `SET LOCAL`, `set_config(…, true)`: until the transaction ends a text may mean something else.
     pub const LOCAL_SETTING: Self = Self(1 << 21);
+    /// `nextval()`, `setval()`.
+    pub const MOVES_SEQUENCE: Self = Self(1 << 23);
     /// May change what a text means that was prepared before: DDL, and what may hide it.
     pub const SCHEMA: Self = Self(1 << 22);
 

@@ -22,9 +22,9 @@ use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
 use crate::observe::counters::{ClientPresence, ClientState};
-use crate::pool::Server;
+use crate::pool::{ClientId, Server};
 use crate::session::{Env, Fatal, Outlet, Session, Step};
-use crate::wire::{reply, sqlstate};
+use crate::wire::sqlstate;
 
 /// Reads of one client between two turns of the event loop: more would let bulk results starve small queries.
 const READS_PER_TURN: u32 = 3;
@@ -39,6 +39,8 @@ pub(super) enum Event {
     Yield,
     /// The client asked to cancel what it runs.
     Cancel,
+    /// The server that was the client's own ended while it lay idle.
+    Fallen(Box<Server>),
     /// It is over.
     Closed(Closed),
 }
@@ -75,6 +77,8 @@ pub(super) struct Drive {
     pub(super) session: Session,
     pub(super) server: Option<Box<Server>>,
     pub(super) mailbox: Arc<Mailbox>,
+    /// To the pools, this client.
+    pub(super) id: ClientId,
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
     pub(super) presence: ClientPresence,
@@ -97,6 +101,10 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
         match event {
             Event::Yield => tokio::task::yield_now().await,
             Event::Cancel => drive.cancel(),
+            Event::Fallen(server) => match Box::pin(drive.fallen(server)).await {
+                Some(closed) => break closed,
+                None => drive.carry_ready = !drive.carry.is_empty(),
+            },
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
@@ -124,6 +132,7 @@ impl Drive {
         thread.meters.client_bytes_received.add(leftover.len() as u64);
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
+        let id = registered.id;
         let (server, carry, held) = (None, leftover, false);
         Self {
             thread,
@@ -132,6 +141,7 @@ impl Drive {
             session,
             server,
             mailbox,
+            id,
             _registered: registered,
             presence,
             carry,
@@ -155,6 +165,7 @@ impl Drive {
     fn turns(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
         // A side that had nothing is registered for a wake-up: asking it again in this poll is work for nothing.
         let (mut client_asked, mut server_asked) = (false, false);
+        let mut idle = self.server.is_none();
         for _ in 0..READS_PER_TURN {
             if self.mailbox.has_mail() {
                 self.open_mail()?;
@@ -175,8 +186,9 @@ impl Drive {
                 server_asked &= client_asked; // what was read may have brought another server
             }
             if !moved {
-                return Ok(());
+                return if idle { self.look_after_own() } else { Ok(()) };
             }
+            idle = false;
         }
         Err(Event::Yield)
     }
@@ -246,8 +258,9 @@ impl Drive {
                 return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
             }
         }
+        server.worn |= self.session.wears();
         if self.session.releases() && server.pipe.unsent() == 0 {
-            self.release();
+            self.release(cx);
         }
         Ok(())
     }
@@ -379,8 +392,10 @@ impl Drive {
                 }
                 Step::Server(lane) => {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
-                    if !self.take_idle(lane, replica) {
-                        return (fed.consumed, Err(Event::Acquire(lane)));
+                    match self.take_idle(lane, replica) {
+                        Ok(true) => {}
+                        Ok(false) => return (fed.consumed, Err(Event::Acquire(lane))),
+                        Err(event) => return (fed.consumed, Err(event)),
                     }
                     from = fed.consumed;
                 }
@@ -389,20 +404,24 @@ impl Drive {
     }
 
     /// An idle server of this thread, without waiting.
-    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> bool {
+    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> Result<bool, Event> {
         let pool = Arc::clone(self.ident.pool(lane, replica));
-        while let Some(mut server) = pool.try_checkout(self.thread.index) {
+        while let Some(mut server) = pool.try_checkout(self.thread.index, self.id) {
             if !server.is_dead() {
                 self.ident.meter(&pool).waited(0);
                 self.link(server);
-                return true;
+                return Ok(true);
+            }
+            if server.owner == self.id {
+                return Err(Event::Fallen(server));
             }
         }
-        false
+        Ok(false)
     }
 
     /// Takes a server for this client.
-    pub(super) fn link(&mut self, server: Box<Server>) {
+    pub(super) fn link(&mut self, mut server: Box<Server>) {
+        server.belong_to(self.id);
         self.server = Some(server);
         self.presence.set(ClientState::Active);
     }
@@ -415,67 +434,14 @@ impl Drive {
     }
 
     /// Gives the idle server back.
-    fn release(&mut self) {
-        let Some(server) = self.server.take() else { return };
+    fn release(&mut self, cx: &mut Context<'_>) {
+        let Some(mut server) = self.server.take() else { return };
+        server.watch(cx);
         self.presence.set(ClientState::Idle);
         if std::mem::take(&mut self.held) {
             self.carry_ready = true;
         }
         self.thread.give_back(server);
-    }
-
-    fn open_mail(&mut self) -> Result<(), Event> {
-        if self.mailbox.take_cancel() {
-            return Err(Event::Cancel);
-        }
-        // Shutting down: whoever is in a transaction may end it.
-        if self.mailbox.shutting_down() && self.server.is_none() {
-            return Err(Event::Closed(Closed::Shutdown));
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self) {
-        if let Some(server) = &mut self.server
-            && server.backend.owes_client()
-            && server.canceling.is_none()
-        {
-            server.canceling = super::cancel::send(server);
-        }
-    }
-
-    fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
-        let mut bytes = Vec::new();
-        reply::error_response(&mut bytes, reply::Severity::Fatal, fatal.sqlstate, fatal.message, "", "");
-        self.thread.meters.client_bytes_sent.add(bytes.len() as u64);
-        let _ = self.client.send(&bytes, cx);
-        Event::Closed(Closed::Violation)
-    }
-
-    /// The server's connection ended or broke.
-    fn server_lost(&mut self, error: &io::Error) -> Event {
-        let told = self.server.take().is_some_and(|server| server.backend.said_farewell());
-        if !told {
-            let hint = "The connection to the server is gone; what was not committed is rolled back.";
-            let message = match error.kind() {
-                io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
-                _ => format!("server connection failed: {error}"),
-            };
-            self.farewell(sqlstate::CONNECTION_FAILURE, &message, hint);
-        }
-        Event::Closed(Closed::Server)
-    }
-
-    fn server_broke(&mut self, why: &'static str) -> Event {
-        tracing::warn!(why, "server connection is out of step; closed");
-        self.server = None;
-        self.farewell(sqlstate::CONNECTION_FAILURE, why, "");
-        Event::Closed(Closed::Server)
-    }
-
-    /// The last words to the client; sent in `finish`.
-    pub(super) fn farewell(&mut self, code: sqlstate::SqlState, message: &str, hint: &str) {
-        self.push(|out| reply::error_response(out, reply::Severity::Fatal, code, message, "", hint));
     }
 
     /// Queues something of our own for the client.

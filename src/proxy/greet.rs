@@ -14,7 +14,7 @@ use super::thread::{Ident, IdentKey, Registered, Thread};
 use crate::guard::Class;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{Entered, Grant, KeyPool, Server};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
 use crate::session::{ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::{backend, sqlstate};
@@ -75,7 +75,9 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
         }
     };
     ident.replicas.iter().for_each(|replica| replica.set_login(&login));
-    let (mailbox, registered) = mailbox(thread, protocol_minor)?;
+    let id = thread.shared.next_client();
+    let pid = own_server(thread, id, &ident).await;
+    let (mailbox, registered) = mailbox(thread, protocol_minor, id, pid)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
@@ -90,11 +92,31 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
 }
 
-fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Registered)> {
+/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
+/// one. `None` where there is no room, or the server can't be reached now.
+async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
+    let pool = &ident.primary;
+    if let Some(pid) = pool.claim(thread.index, id) {
+        return Some(pid);
+    }
+    let deadline = Some(Instant::now());
+    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    server.belong_to(id);
+    let pid = server.pid;
+    thread.give_back(server);
+    Some(pid)
+}
+
+fn mailbox(
+    thread: &Thread,
+    protocol_minor: u16,
+    id: ClientId,
+    pid: Option<i32>,
+) -> Option<(Arc<Mailbox>, Registered)> {
     // 3.2 takes long keys; 3.0 exactly four bytes.
     let key: [u8; 32] = crate::pool::key::random().ok()?;
     let mailbox = Arc::new(Mailbox::new(key.get(..if protocol_minor >= 2 { 32 } else { 4 })?.into()));
-    let registered = thread.shared.register(&mailbox);
+    let registered = thread.shared.register(id, pid, &mailbox)?;
     Some((mailbox, registered))
 }
 
@@ -190,9 +212,9 @@ fn ident(
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
     let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
-        let grant = match pool.try_checkout(thread.index) {
+        let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
-            None => match pool.enter(thread.index) {
+            None => match pool.enter(thread.index, NOBODY) {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => match deadline {
                     None => waiting.await.ok_or(Unserved::Busy)?,
@@ -243,7 +265,11 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
-        if let Some(server) = self.server.take() {
+        for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
+            pool.disown(self.thread.index, self.id);
+        }
+        if let Some(mut server) = self.server.take() {
+            server.owner = NOBODY;
             let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
             if running {
@@ -254,6 +280,8 @@ impl Drive {
                         drop(server);
                     });
                 }
+            } else if server.worn {
+                drop(server);
             } else if server.backend.idle() && !self.session.is_dirty() && !session_mode {
                 self.thread.give_back(server);
             } else {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
@@ -19,7 +19,7 @@ use crate::guard::{Class, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
 use crate::observe::{Meters, RuleMap};
-use crate::pool::{KeyPool, Node, Server, reset};
+use crate::pool::{ClientId, KeyPool, Node, Server, reset};
 use crate::session::{Interner, Mode, ParamSet, Trust};
 
 /// One read: large enough that bulk results cost few calls.
@@ -41,8 +41,8 @@ pub struct Shared {
     pub front: Arc<Front>,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
-    /// Clients by the process id they were given.
-    pub mailboxes: DashMap<i32, Arc<Mailbox>, ahash::RandomState>,
+    /// Clients by the process id and the head of the key they were given.
+    pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
     /// Clients that are being turned away, and may take a moment each.
     pub(super) turning_away: Semaphore,
@@ -56,7 +56,7 @@ pub struct Shared {
     pub reads_application: bool,
     /// Changes of each database's schema.
     schemas: DashMap<Box<str>, Arc<AtomicU64>, ahash::RandomState>,
-    next_pid: AtomicU32,
+    next_client: AtomicU64,
 }
 
 /// Bytes of statements that wait to be judged, over all clients. Touched only by statements too large for the
@@ -92,11 +92,13 @@ impl Account {
 pub(super) struct Registered {
     shared: Arc<Shared>,
     pub(super) pid: i32,
+    pub(super) id: ClientId,
+    head: [u8; 4],
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.mailboxes.remove(&self.pid);
+        self.shared.mailboxes.remove(&(self.pid, self.head));
     }
 }
 
@@ -106,18 +108,32 @@ impl Shared {
         Arc::clone(&self.schemas.entry(database.into()).or_default())
     }
 
-    /// Gives a client a process id: positive, not in use.
-    pub(super) fn register(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Registered {
-        loop {
-            let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            let pid = i32::try_from(n).unwrap_or(1).max(1);
-            if let dashmap::Entry::Vacant(vacant) = self.mailboxes.entry(pid) {
+    /// A client's number among all.
+    pub(super) fn next_client(&self) -> ClientId {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Enters a client under the process id it is told: its server's, or one that no server has.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        id: ClientId,
+        pid: Option<i32>,
+        mailbox: &Arc<Mailbox>,
+    ) -> Option<Registered> {
+        let head = *mailbox.key().first_chunk()?;
+        let pid = pid.unwrap_or(NO_PROCESS | i32::try_from(id & 0x3fff_ffff).unwrap_or_default());
+        match self.mailboxes.entry((pid, head)) {
+            dashmap::Entry::Vacant(vacant) => {
                 vacant.insert(Arc::clone(mailbox));
-                return Registered { shared: Arc::clone(self), pid };
+                Some(Registered { shared: Arc::clone(self), pid, id, head })
             }
+            dashmap::Entry::Occupied(_) => None,
         }
     }
 }
+
+/// Above every process id of Linux.
+const NO_PROCESS: i32 = 1 << 30;
 
 /// What the shared part is made of.
 pub struct Parts {
@@ -160,7 +176,7 @@ impl Shared {
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
             schemas: DashMap::default(),
-            next_pid: AtomicU32::new(1),
+            next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             settings,
         })

@@ -75,7 +75,7 @@ impl Backend {
             let body = left.get(HEADER..h.total).unwrap_or_default();
             match self.act(h.tag, body, session, ledger)? {
                 Show::Pass => {
-                    self.shown |= !matches!(h.tag, b'1' | b'S' | b'N' | b'A' | b'Z');
+                    self.shown |= !matches!(h.tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
                     out.pass(at..at + h.total);
                 }
                 Show::Hide => {}
@@ -126,8 +126,10 @@ impl Backend {
                 self.queue.pop_front();
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
+            b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
+            b't' => self.described = true,
             b'G' | b'W' => self.copy_begins(),
-            b't' | b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
+            b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
             _ => return Err(Desync("unknown message")),
         }
         Ok(Show::Pass)
@@ -260,7 +262,7 @@ impl Backend {
         if self.repairing {
             return Ok(Show::Hide);
         }
-        (self.shown, self.repaired) = (false, false);
+        (self.shown, self.repaired, self.described) = (false, false, false);
         Ok(Show::Pass)
     }
 

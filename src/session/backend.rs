@@ -57,6 +57,8 @@ pub struct Backend {
     pub(super) ran: Effects,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// What the server remembers of sequences (`lastval()`) may be another client's.
+    pub(super) inherited: bool,
     /// Schema changes so far, from the client that is being served.
     pub(super) epoch: u64,
     /// The client's own names that the server knows for a moment: see `materialise.rs`.
@@ -67,6 +69,8 @@ pub struct Backend {
     pub(super) kept: Vec<u8>,
     /// Something of its answer has reached the client.
     pub(super) shown: bool,
+    /// ParameterDescription has, and must not again.
+    pub(super) described: bool,
     pub(super) repairing: bool,
     pub(super) repaired: bool,
     /// The server said FATAL: it closes next, and the client has been told why.
@@ -104,11 +108,13 @@ impl Backend {
             ran: Effects::NONE,
             rows: 0,
             bytes: 0,
+            inherited: false,
             epoch: 0,
             materialised: Vec::new(),
             deallocated: 0,
             kept: Vec::new(),
             shown: false,
+            described: false,
             repairing: false,
             repaired: false,
             farewell: false,
@@ -125,6 +131,11 @@ impl Backend {
     #[must_use]
     pub fn idle(&self) -> bool {
         self.quiet() && self.status == b'I'
+    }
+
+    /// Another client has it from now on; `used`: not the first.
+    pub fn inherit(&mut self, used: bool) {
+        self.inherited = used;
     }
 
     /// Something the client waits for, or a transaction that it has open: else what runs is only a question of ours.

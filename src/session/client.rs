@@ -12,8 +12,9 @@ use super::pins::Restores;
 use super::probe::Touched;
 use super::repair::Batch;
 use super::statement::Interner;
+use super::turn::{Flow, Turn};
 use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
-use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::frame::{self, HEADER};
 use crate::wire::{frontend, reply, sqlstate};
 
 /// When a server goes back to the pool.
@@ -106,6 +107,8 @@ pub struct Session {
     pub(super) suspect: Effects,
     /// What the server is being asked for: the answer may be out of date when it comes.
     pub(super) asked: Effects,
+    /// It is being asked.
+    pub(super) asking: bool,
     pub(super) touched: Option<Box<Touched>>,
     pub(super) restores: Restores,
     /// In this transaction a text may not mean what it meant before.
@@ -138,6 +141,7 @@ impl Session {
             held: Effects::NONE,
             suspect: Effects::NONE,
             asked: Effects::NONE,
+            asking: false,
             touched: None,
             restores: Restores::default(),
             in_flux: false,
@@ -444,37 +448,6 @@ pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
 pub fn ascii_safe(encoding: &str) -> bool {
     const UNSAFE: [&str; 7] = ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
     !UNSAFE.iter().any(|u| u.eq_ignore_ascii_case(encoding))
-}
-
-/// One message on its way.
-pub(super) struct Turn<'a, 'o> {
-    pub(super) at: usize,
-    pub(super) header: Header,
-    /// The input from this message on.
-    pub(super) left: &'o [u8],
-    pub(super) link: Option<&'a mut Backend>,
-    pub(super) up: &'a mut Outlet<'o>,
-    pub(super) down: &'a mut Vec<u8>,
-}
-
-impl<'o> Turn<'_, 'o> {
-    pub(super) fn whole(&self) -> bool {
-        self.left.len() >= self.header.total
-    }
-    /// The body, as far as it has come.
-    pub(super) fn body(&self) -> &'o [u8] {
-        self.left.get(HEADER..self.header.total.min(self.left.len())).unwrap_or_default()
-    }
-    /// Passes a whole message.
-    pub(super) fn pass(&mut self) {
-        self.up.pass(self.at..self.at + self.header.total.min(self.left.len()));
-    }
-}
-
-pub(super) enum Flow {
-    Done,
-    Short,
-    Stop(Step),
 }
 
 impl<L: Ledger> Env<'_, L> {

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::Ledger;
-use super::client::{Env, Fatal, Flow, MALFORMED, POISON, Session, Step, Turn};
+use super::client::{Env, Fatal, MALFORMED, POISON, Session, Step};
 use super::expect::{Expect, Refusal, Whose};
 use super::names::Named;
 use super::prepared::PREFIX;
 use super::reuse::{close_unnamed, send_named, send_parse, send_unnamed};
+use super::turn::{Flow, Turn};
 use crate::guard::{Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::{self, Target};
@@ -57,7 +58,11 @@ impl Session {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
         }
-        let (statement, seen) = env.statements.get(self.settings.hash(), parse.tail);
+        let (statement, seen) = if self.is_uncertain() {
+            (env.statements.apart(parse.tail), false)
+        } else {
+            env.statements.get(self.settings.hash(), parse.tail)
+        };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
         let named = Named { statement, judgement, serial: 0, reused };

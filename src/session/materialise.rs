@@ -4,10 +4,11 @@
 //! on the same connection, and lose it right behind it: the server itself then says what it always says.
 
 use super::backend::Backend;
-use super::client::{Session, Turn};
+use super::client::Session;
 use super::expect::{Expect, Whose};
 use super::outlet::Outlet;
 use super::prepared::ServerName;
+use super::turn::Turn;
 use crate::guard::{Effects, Judgement};
 use crate::wire::frontend;
 

@@ -37,6 +37,7 @@ mod reuse;
 mod skip;
 mod statement;
 mod trust;
+mod turn;
 #[cfg(test)]
 mod tests;
 

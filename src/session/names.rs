@@ -5,9 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::client::{Session, Turn};
+use super::client::Session;
 use super::expect::{Expect, Refusal};
 use super::statement::Statement;
+use super::turn::Turn;
 use crate::guard::Judgement;
 use crate::wire::sqlstate;
 

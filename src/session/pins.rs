@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Session, Turn, ascii_safe};
+use super::client::{Session, ascii_safe};
 use super::expect::Expect;
 use super::outlet::Outlet;
+use super::turn::Turn;
 use crate::guard::{Class, Effects, Judgement};
 use crate::wire::frame::HEADER;
 use crate::wire::{backend as view, frontend};
@@ -16,6 +17,12 @@ impl Session {
     #[must_use]
     pub fn pins(&self) -> Effects {
         self.held.and(self.suspect).pins()
+    }
+
+    /// The server has been in a state that a new connection is not in, even after a reset.
+    #[must_use]
+    pub fn wears(&self) -> bool {
+        self.held.has_any(WEARS)
     }
 
     /// The server may have something of this client's that the next one must not see.
@@ -29,6 +36,7 @@ impl Session {
         if j.effects.is_none() {
             return;
         }
+        self.sequences(ledger, j, t);
         self.suspects(ledger, j, t);
         self.note_flux(j.effects);
         if j.effects.has_any(RESETS) {
@@ -40,6 +48,20 @@ impl Session {
             if let Some(link) = t.link.as_deref_mut() {
                 link.prepared.doubt();
             }
+        }
+    }
+
+    /// `currval()` and `lastval()` look at what the session did to a sequence before. On a server that was another
+    /// client's since, that must not be the other's; and from then on the client keeps its server.
+    fn sequences<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
+        let Some(link) = t.link.as_deref_mut() else { return };
+        if j.effects.has(Effects::SEQUENCE) {
+            if std::mem::take(&mut link.inherited) && !link.unsynced {
+                link.send_hidden("DISCARD SEQUENCES", Expect::Restore, t.up);
+            }
+            self.hold(Effects::SEQUENCE, ledger);
+        } else if j.effects.has_any(MOVES) {
+            link.inherited = false; // from here on it is the client's own
         }
     }
 
@@ -121,6 +143,12 @@ impl Session {
         }
     }
 }
+
+/// A temporary schema, libraries, whatever is not seen.
+const WEARS: Effects = Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
+
+/// May give a sequence its next value.
+const MOVES: Effects = Effects::MOVES_SEQUENCE.and(Effects::CALLS).and(Effects::ANY_SETTING);
 
 const RESETS: Effects = Effects::RESET.and(Effects::RESET_ALL);
 

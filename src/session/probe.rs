@@ -210,14 +210,14 @@ impl Session {
         let sql = probe.sql(&self.class.user);
         up.add(|v| frontend::put_query(v, sql.as_bytes()));
         link.drop_unnamed();
-        self.asked = probe.kinds;
+        (self.asked, self.asking) = (probe.kinds, true);
         link.expect_end(Expect::Probe(Box::new(probe)));
         true
     }
 
     /// The server has answered.
     pub(super) fn probed<L: Ledger>(&mut self, probe: Probe, link: &mut Backend, ledger: &mut L) {
-        self.asked = Effects::NONE;
+        (self.asked, self.asking) = (Effects::NONE, false);
         if probe.canceled && probe.touched.tries < TRIES {
             return self.ask_again(probe);
         }
@@ -277,7 +277,7 @@ impl Session {
         link.aligned(&self.settings);
     }
 
-    fn hold<L: Ledger>(&mut self, kinds: Effects, ledger: &mut L) {
+    pub(super) fn hold<L: Ledger>(&mut self, kinds: Effects, ledger: &mut L) {
         let new = kinds.pins().without(self.held);
         if !new.is_none() {
             self.held = self.held.and(new);

@@ -5,8 +5,9 @@
 //! once more, and the statement prepared anew.
 
 use super::backend::Backend;
-use super::client::{Session, Turn};
+use super::client::Session;
 use super::expect::Expect;
+use super::turn::Turn;
 use crate::wire::backend as view;
 
 /// Larger batches are not kept.

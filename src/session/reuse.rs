@@ -8,11 +8,12 @@
 //! flux, behind DDL (`Backend::epoch` counts it), for anything but queries.
 
 use super::backend::Backend;
-use super::client::{Session, Turn};
+use super::client::Session;
 use super::expect::{Expect, Whose};
 use super::outlet::Outlet;
 use super::prepared::ServerName;
 use super::statement::Statement;
+use super::turn::Turn;
 use crate::guard::{Effects, Judgement, Kind};
 use crate::wire::frontend;
 
@@ -33,8 +34,13 @@ impl Session {
             && judgement.statements == 1
             && !judgement.effects.has_any(UNCERTAIN)
             && !self.is_dirty()
-            && !self.in_flux
+            && !self.is_uncertain()
             && t.link.as_ref().is_some_and(|link| link.prepared.admits(statement.id))
+    }
+
+    /// What a text means now is not known from the settings that are.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.in_flux || self.asking || self.suspect.has_any(UNCERTAIN.and(Effects::ANY_SETTING))
     }
 
     /// Nothing of the transaction is open any more.

@@ -84,10 +84,20 @@ impl Interner {
         if let Some(statement) = self.cache.get(&probe) {
             return (Arc::clone(statement), true);
         }
-        let statement = Arc::new(Statement { id: self.next, settings, tail: tail.into() });
-        self.next += 1;
+        let statement = self.new_statement(settings, tail);
         self.cache.insert(Key(Arc::clone(&statement)), Arc::clone(&statement));
         (statement, false)
+    }
+
+    /// A statement of its own, shared with nobody: what it means now is not known.
+    pub fn apart(&mut self, tail: &[u8]) -> Arc<Statement> {
+        self.new_statement(0, tail)
+    }
+
+    fn new_statement(&mut self, settings: u64, tail: &[u8]) -> Arc<Statement> {
+        let statement = Arc::new(Statement { id: self.next, settings, tail: tail.into() });
+        self.next += 1;
+        statement
     }
 }
 

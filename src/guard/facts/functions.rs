@@ -71,6 +71,7 @@ pub(super) fn effects(
         "pg_advisory_unlock_all" | "pg_advisory_unlock" | "pg_advisory_unlock_shared" => Effects::ENDS,
         "pg_prepared_statement" => Effects::READS_PREPARED,
         "currval" | "lastval" => Effects::SEQUENCE,
+        "nextval" | "setval" => Effects::MOVES_SEQUENCE,
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => {
             if name.contains("_xact_") { Effects::NONE } else { Effects::ADVISORY_LOCK }
         }
