@@ -76,6 +76,10 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         tracing::warn!("{shortage}");
     }
     let threads = threads(&settings);
+    if settings.policies.is_empty() {
+        let cure = "policies = [\"baseline\"] enforces it";
+        tracing::info!(cure, "no policies are named: the built-in baseline observes, and changes nothing");
+    }
     let snapshot = snapshot::Shared::default();
     let meters = Meters::new(Bounds {
         label_pairs: settings.metrics.label_pairs,

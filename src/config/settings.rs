@@ -113,7 +113,8 @@ settings! {
         primary: ServerUrl = required;
         /// Streaming replicas of the primary, each with the role that reads its lag.
         replicas: Vec<ServerUrl> = [];
-        /// Policy files, or directories of them (`*.toml` without `*.test.toml`). None: the built-in baseline.
+        /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
+        /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
         policies: Vec<PathBuf> = [];
     }
 
