@@ -173,6 +173,7 @@ fn nodes(settings: &Settings, servers: &Servers, threads: usize) -> (Arc<Node>, 
     let connect_timeout = pool.server_connect_timeout;
     let limits = Limits {
         pool_size: pool.pool_size,
+        max_pinned: (pool.pool_size * pool.max_pinned_percent).div_ceil(100),
         min_pool_size: pool.min_pool_size,
         query_wait_timeout: positive(pool.query_wait_timeout),
         query_wait_notify: positive(pool.query_wait_notify),

@@ -5,6 +5,7 @@
 
 mod files;
 mod load;
+mod pin;
 mod print;
 mod settings;
 mod url;

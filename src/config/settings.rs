@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::Reader;
+use super::pin::Pin;
 use super::url::ServerUrl;
 use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
 
@@ -142,6 +143,11 @@ settings! {
         max_prepared_statements: usize = 200, where |n: &usize| *n <= 100_000 => "must be at most 100000";
         /// Prepare unnamed statements that come again, so that the server plans them once. Off where generic plans hurt.
         reuse_unnamed: bool = true;
+        /// Session state that is refused (`0A000`) instead of keeping a server connection for its client: reasons as in
+        /// `pins_total`.
+        refuse_pins: Vec<Pin> = [];
+        /// Most of `pool_size`, in percent, that clients may keep for session state; beyond it, `53300`.
+        max_pinned_percent: usize = 90, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
         /// Most bytes of prepared statements that one client may hold.
         prepared_statement_bytes: ByteSize = "1MB";
         /// Most clients at once; others get `53300`.

@@ -62,6 +62,8 @@ impl Effects {
     pub const LOCAL_SETTING: Self = Self(1 << 21);
     /// `nextval()`, `setval()`.
     pub const MOVES_SEQUENCE: Self = Self(1 << 23);
+    /// Names a setting of the application's own (`app.user`), which no server lists.
+    pub const CUSTOM_SETTING: Self = Self(1 << 24);
     /// May change what a text means that was prepared before: DDL, and what may hide it.
     pub const SCHEMA: Self = Self(1 << 22);
 
@@ -116,6 +118,12 @@ impl Effects {
     #[must_use]
     pub const fn pins(self) -> Self {
         Self(self.0 & ((1 << Self::PINS.len()) - 1))
+    }
+    /// The kinds of state that the statement is about: not those that a `DO` block may leave as well as any other.
+    #[must_use]
+    pub const fn meant(self) -> Self {
+        let unmeant = if self.has(Self::ANY_SETTING) { Self::SHOWN } else { Self::NONE };
+        self.pins().without(unmeant).without(Self::SETTING)
     }
     #[must_use]
     pub const fn is_none(self) -> bool {

@@ -245,6 +245,7 @@ fn judgement<'p>(
         complaints: decision.complaints(fingerprint),
         hits: decision.hits(),
         effects: statements.iter().fold(Effects::NONE, |all, facts| all.and(facts.effects)),
+        custom_settings: statements.iter().flat_map(|facts| &facts.custom_settings).cloned().collect(),
         prepared: statements.iter().flat_map(|facts| &facts.prepared).cloned().collect(),
         settings: statements
             .iter()

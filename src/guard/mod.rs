@@ -156,6 +156,8 @@ pub struct Judgement {
     pub effects: Effects,
     /// Settings of the session that it names as set or reset, lower case: see [`Effects::SETTING`].
     pub settings: Box<[Box<str>]>,
+    /// Settings of the application's own that it names, lower case.
+    pub custom_settings: Box<[Box<str>]>,
     /// Names in SQL `PREPARE`, `EXECUTE` and `DEALLOCATE`, in order; true: deallocated.
     pub prepared: Box<[(Box<str>, bool)]>,
     /// How many statements the text holds (0 for an empty query).

@@ -14,7 +14,7 @@ mod owner;
 mod queue;
 mod server;
 
-pub use owner::{ClientId, NOBODY};
+pub use owner::{ClientId, NOBODY, Pinned};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
 
@@ -35,6 +35,8 @@ use queue::NodeState;
 pub struct Limits {
     /// Most connections to one server.
     pub pool_size: usize,
+    /// Of these: most that clients may hold for their session state.
+    pub max_pinned: usize,
     pub min_pool_size: usize,
     /// `None`: for ever.
     pub query_wait_timeout: Option<Duration>,
@@ -56,6 +58,8 @@ pub struct Node {
     threads: usize,
     /// Clients in the queue. Read without the lock: zero is the common case.
     waiting: AtomicUsize,
+    /// Clients that hold a server for their session state.
+    pinned: AtomicUsize,
     /// At the last look there was no place for another connection. A hint, read without the lock.
     full: AtomicBool,
     state: Mutex<NodeState>,
@@ -121,6 +125,7 @@ impl Node {
             limits,
             threads: threads.max(1),
             waiting: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             state: Mutex::default(),
             trouble: Limiter::new(1, 1),
@@ -345,6 +350,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let limits = Limits {
             pool_size: 1,
+            max_pinned: 1,
             min_pool_size: 0,
             query_wait_timeout: Some(second),
             query_wait_notify: None,

@@ -5,6 +5,10 @@
 //! variables, its process id). Where clients are more than connections, they share: first those that are nobody's,
 //! then the one that came back last.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Node;
 use super::server::Server;
 
 /// A client, for the pool: unique in the process, never [`NOBODY`].
@@ -26,6 +30,47 @@ pub(super) fn choice(idle: &[Box<Server>], client: ClientId, may_share: bool) ->
         }
     }
     nobodys.or(if may_share { idle.len().checked_sub(1) } else { None })
+}
+
+/// A client's place among those that hold a server for their session state; given up when it is dropped.
+#[derive(Default)]
+pub struct Pinned(Option<Arc<Node>>);
+
+impl Pinned {
+    /// The client does or does not hold one now.
+    #[inline]
+    pub fn note(&mut self, node: &Arc<Node>, holds: bool) {
+        if holds == self.0.is_some() {
+            return;
+        }
+        if holds {
+            node.pinned.fetch_add(1, Ordering::Relaxed);
+            self.0 = Some(Arc::clone(node));
+        } else {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(node) = self.0.take() {
+            node.pinned.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Node {
+    /// One more client may hold a server for its session state.
+    #[inline]
+    #[must_use]
+    pub fn may_pin(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed) < self.limits.max_pinned
+    }
 }
 
 impl Server {

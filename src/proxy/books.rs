@@ -8,6 +8,9 @@ use crate::guard::{Effects, Judgement};
 use crate::observe::counters::PoolMeter;
 use crate::session::Ledger;
 
+/// Settings of applications' own that are remembered, for each user and database.
+const CUSTOM_SETTINGS: usize = 64;
+
 pub(super) struct Books<'a> {
     thread: &'a Thread,
     ident: &'a Ident,
@@ -53,6 +56,17 @@ impl Ledger for Books<'_> {
 
     fn suspects(&mut self, fingerprint: u64) -> bool {
         self.thread.trust.borrow_mut().suspects(fingerprint)
+    }
+
+    fn custom_setting(&mut self, name: &str) {
+        let mut known = self.ident.custom_settings.borrow_mut();
+        if known.len() < CUSTOM_SETTINGS && !known.iter().any(|other| **other == *name) {
+            known.push(name.into());
+        }
+    }
+
+    fn custom_settings(&self) -> Vec<Box<str>> {
+        self.ident.custom_settings.borrow().clone()
     }
 
     fn schema_changed(&mut self) {

@@ -22,7 +22,7 @@ use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
 use crate::observe::counters::{ClientPresence, ClientState};
-use crate::pool::{ClientId, Server};
+use crate::pool::{ClientId, Pinned, Server};
 use crate::session::{Env, Fatal, Outlet, Session, Step};
 use crate::wire::sqlstate;
 
@@ -82,6 +82,8 @@ pub(super) struct Drive {
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
     pub(super) presence: ClientPresence,
+    /// Whether the client counts among those that hold a server for their state.
+    pub(super) pinned: Pinned,
     /// What the client sent and is not dealt with yet.
     pub(super) carry: Vec<u8>,
     /// `carry` may be fed without reading more.
@@ -144,6 +146,7 @@ impl Drive {
             id,
             _registered: registered,
             presence,
+            pinned: Pinned::default(),
             carry,
             carry_ready,
             held,
@@ -259,6 +262,7 @@ impl Drive {
             }
         }
         server.worn |= self.session.wears();
+        self.pinned.note(&self.ident.primary.node, self.session.holds());
         if self.session.releases() && server.pipe.unsent() == 0 {
             self.release(cx);
         }
@@ -362,6 +366,8 @@ impl Drive {
                 prepared_bytes: thread.shared.prepared_bytes,
                 replicas: ident.may_route,
                 reuse_unnamed: ident.reuse_unnamed,
+                refused_pins: thread.shared.refused_pins,
+                may_pin: ident.primary.node.may_pin(),
                 epoch: ident.schema.load(Ordering::Relaxed),
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);

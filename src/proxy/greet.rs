@@ -1,5 +1,6 @@
 //! From a proven identity to a client that may send queries: settings, greeting, cancel key.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -199,6 +200,7 @@ fn ident(
         may_route: shared.may_route,
         reuse_unnamed: shared.settings.pool.reuse_unnamed,
         schema: shared.schema(&key.database),
+        custom_settings: RefCell::default(),
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),

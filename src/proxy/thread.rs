@@ -15,7 +15,7 @@ use super::mailbox::Mailbox;
 use super::startup::Front;
 use crate::config::Settings;
 use crate::control::snapshot;
-use crate::guard::{Class, Guard, Lane};
+use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
 use crate::observe::{Meters, RuleMap};
@@ -54,6 +54,8 @@ pub struct Shared {
     /// Some policy may route to a replica, and there is one.
     pub may_route: bool,
     pub reads_application: bool,
+    /// Kinds of session state that may not hold a server.
+    pub refused_pins: Effects,
     /// Changes of each database's schema.
     schemas: DashMap<Box<str>, Arc<AtomicU64>, ahash::RandomState>,
     next_client: AtomicU64,
@@ -175,6 +177,7 @@ impl Shared {
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
+            refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),
             schemas: DashMap::default(),
             next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
@@ -224,6 +227,8 @@ pub struct Ident {
     pub may_route: bool,
     /// Unnamed statements may be prepared under a name of ours.
     pub reuse_unnamed: bool,
+    /// Settings of the application's own that its statements name.
+    pub(super) custom_settings: RefCell<Vec<Box<str>>>,
     /// Changes of this database's schema that passed through us.
     pub schema: Arc<AtomicU64>,
     /// What such a client is told of its session at login, as ParameterStatus.

@@ -41,6 +41,10 @@ pub struct Env<'a, L: Ledger> {
     pub replicas: bool,
     /// Unnamed statements may be prepared under a name of ours.
     pub reuse_unnamed: bool,
+    /// Kinds of session state that may not hold a server.
+    pub refused_pins: Effects,
+    /// There is room for one more client that holds a server for its state.
+    pub may_pin: bool,
     /// Counts changes of the schema that passed through us.
     pub epoch: u64,
 }
@@ -116,6 +120,8 @@ pub struct Session {
     /// It changes the schema for others, too.
     pub(super) schema_changes: bool,
     pub(super) batch: Batch,
+    pub(super) refused_pins: Effects,
+    pub(super) may_pin: bool,
     /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
     pub(super) fresh: bool,
 }
@@ -147,6 +153,8 @@ impl Session {
             in_flux: false,
             schema_changes: false,
             batch: Batch::No,
+            refused_pins: Effects::NONE,
+            may_pin: true,
             fresh: false,
         }
     }
@@ -184,6 +192,8 @@ impl Session {
         let input = up.input();
         let mut at = from;
         self.batch = Batch::No;
+        self.refused_pins = env.refused_pins;
+        self.may_pin = env.may_pin;
         if let Some(link) = link.as_deref_mut() {
             link.epoch = env.epoch;
         }
@@ -414,6 +424,9 @@ impl Session {
             let message =
                 "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
             return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
+        }
+        if let Some(refusal) = self.refused_pin(judgement.effects.meant()) {
+            return Some(refusal);
         }
         if self.mode == Mode::Statement && judgement.transaction_control {
             let message =

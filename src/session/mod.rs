@@ -61,6 +61,10 @@ pub trait Ledger {
     /// Whether a statement that runs code we do not see (functions, triggers) may leave state behind, for all that is
     /// known: always when it is new.
     fn suspects(&mut self, fingerprint: u64) -> bool;
+    /// A setting of the application's own was named: no server lists those, so their names are learned.
+    fn custom_setting(&mut self, name: &str);
+    /// Those that were.
+    fn custom_settings(&self) -> Vec<Box<str>>;
     /// A transaction that may have changed the schema is over.
     fn schema_changed(&mut self);
     /// Such a statement did leave some.

@@ -4,19 +4,25 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Session, ascii_safe};
-use super::expect::Expect;
+use super::client::{Mode, Session, ascii_safe};
+use super::expect::{Expect, Refusal};
 use super::outlet::Outlet;
 use super::turn::Turn;
 use crate::guard::{Class, Effects, Judgement};
 use crate::wire::frame::HEADER;
-use crate::wire::{backend as view, frontend};
+use crate::wire::{backend as view, frontend, sqlstate};
 
 impl Session {
     /// Why the client keeps its server, as far as is known: state that is there, and state that may be.
     #[must_use]
     pub fn pins(&self) -> Effects {
         self.held.and(self.suspect).pins()
+    }
+
+    /// It holds its server for state that can't go elsewhere.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.held.is_none() && self.mode != Mode::Session
     }
 
     /// The server has been in a state that a new connection is not in, even after a reset.
@@ -31,11 +37,32 @@ impl Session {
         !self.held.is_none() || !self.suspect.is_none()
     }
 
+    /// State of these kinds may not hold a server, or not one more.
+    pub(super) fn refused_pin(&self, kinds: Effects) -> Option<Refusal> {
+        if kinds.is_none() || self.mode == Mode::Session {
+            return None;
+        }
+        let refused = kinds.common(self.refused_pins);
+        if let Some((_, kind)) = Effects::PINS.iter().find(|(kind, _)| refused.has(*kind)) {
+            let message = format!("session state of kind \"{kind}\" is not allowed in this pool");
+            let hint = "pool.refuse_pins lists it: such state would keep a server connection for one client.";
+            return Some(Refusal::fixed(sqlstate::FEATURE_NOT_SUPPORTED, message, Some(hint)));
+        }
+        if self.may_pin || !self.held.is_none() || kinds.without(Effects::SEQUENCE).is_none() {
+            return None;
+        }
+        let message = "too many clients keep a server connection for their session state".to_owned();
+        let hint = "End state that is no longer used (UNLISTEN, DROP, DEALLOCATE, unlock), or raise pool.pool_size or \
+                    pool.max_pinned_percent.";
+        Some(Refusal::fixed(sqlstate::TOO_MANY_CONNECTIONS, message, Some(hint)))
+    }
+
     /// Notes what the statement may do to the session.
     pub(super) fn takes_effect<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
         if j.effects.is_none() {
             return;
         }
+        j.custom_settings.iter().for_each(|name| ledger.custom_setting(name));
         self.sequences(ledger, j, t);
         self.suspects(ledger, j, t);
         self.note_flux(j.effects);
@@ -59,7 +86,9 @@ impl Session {
             if std::mem::take(&mut link.inherited) && !link.unsynced {
                 link.send_hidden("DISCARD SEQUENCES", Expect::Restore, t.up);
             }
-            self.hold(Effects::SEQUENCE, ledger);
+            if self.may_pin {
+                self.hold(Effects::SEQUENCE, ledger);
+            }
         } else if j.effects.has_any(MOVES) {
             link.inherited = false; // from here on it is the client's own
         }

@@ -170,11 +170,11 @@ impl Probe {
         }
         let mut values = Vec::new();
         for name in &self.touched.names {
-            values.push((name.as_ref(), columns.next()?.as_deref().unwrap_or_default()));
+            values.push((name.as_ref(), columns.next()?.as_deref()));
         }
         for row in listed {
             let [Some(name), Some(value)] = row.as_slice() else { return None };
-            values.push((name.as_ref(), value.as_ref()));
+            values.push((name.as_ref(), Some(value.as_ref())));
         }
         Some(Answer { held, values })
     }
@@ -182,7 +182,8 @@ impl Probe {
 
 struct Answer<'a> {
     held: Effects,
-    values: Vec<(&'a str, &'a str)>,
+    /// `None`: there is no such setting.
+    values: Vec<(&'a str, Option<&'a str>)>,
 }
 
 impl Session {
@@ -202,7 +203,10 @@ impl Session {
         }
         let suspect = std::mem::take(&mut self.suspect);
         let touched = self.touched.take().map(|touched| *touched).unwrap_or_default();
-        let probe = Probe::new(suspect, touched);
+        let mut probe = Probe::new(suspect, touched);
+        if probe.all {
+            ledger.custom_settings().iter().for_each(|name| probe.touched.name(name));
+        }
         if probe.asks_nothing() {
             self.hold(probe.unshown, ledger);
             return false;
@@ -230,7 +234,7 @@ impl Session {
         };
         self.held = self.held.without(probe.kinds);
         let utf8 = link.reported().any(|(name, value)| name == "client_encoding" && value == "UTF8");
-        let readable = utf8 || values.iter().all(|(_, value)| value.is_ascii());
+        let readable = utf8 || values.iter().all(|(_, value)| value.is_none_or(str::is_ascii));
         let before = Arc::clone(&self.settings);
         if readable {
             self.learn(&values, probe.all, link);
@@ -256,7 +260,7 @@ impl Session {
 
     /// These are the session's settings now, and its server's. With `all`, what the list leaves out is what it was at
     /// the start, but for names that are never listed.
-    fn learn(&mut self, values: &[(&str, &str)], all: bool, link: &mut Backend) {
+    fn learn(&mut self, values: &[(&str, Option<&str>)], all: bool, link: &mut Backend) {
         let mut settings = ParamSet::clone(if all { &self.startup } else { &self.settings });
         let mut changed = false;
         if all {
@@ -266,7 +270,9 @@ impl Session {
         }
         for (name, value) in values {
             let name = name.to_ascii_lowercase();
-            if settings.get(&name) != Some(*value) {
+            // A name that nobody has set is empty where another client's value was reset.
+            let unset = value.is_none_or(str::is_empty) && settings.get(&name).is_none();
+            if let Some(value) = value.filter(|value| !unset && settings.get(&name) != Some(*value)) {
                 settings.set(&name, value);
                 changed = true;
             }

@@ -53,9 +53,7 @@ impl Stage {
         let stage = Self { sluice, cluster, port, http, orders };
         stage.wait_for_replica().await?;
         let rows = thousands(orders);
-        say(&format!(
-            "   {rows} orders; {POOL_SIZE} server connections; the built-in baseline is enforced"
-        ));
+        say(&format!("   {rows} orders; {POOL_SIZE} server connections; the built-in baseline is enforced"));
         Ok(stage)
     }
 

@@ -1,6 +1,6 @@
 //! What a statement may do to its session.
 
-use super::functions::is_role_setting;
+use super::functions::{is_role_setting, read_setting};
 use super::names::{Qualified, is_temporary_schema};
 use super::walk::Found;
 use crate::guard::sql::parse::{
@@ -25,6 +25,10 @@ const ANYTHING: Effects =
 pub(super) fn of_statement(statement: Node<'_>, found: &mut Found) -> Effects {
     match statement {
         Node::VariableSetStmt(set) => of_set(set, &mut found.settings),
+        Node::VariableShowStmt(show) => {
+            show.name().into_iter().for_each(|name| read_setting(name, found));
+            Effects::NONE
+        }
         Node::ListenStmt(_) => Effects::LISTEN,
         Node::LoadStmt(_) => Effects::LIBRARY.and(Effects::SETTING).and(Effects::ANY_SETTING),
         Node::DoStmt(block) => of_block(block),

@@ -6,6 +6,7 @@
 use super::catalog::{AGGREGATES, READ_ONLY};
 use super::effects::of_setting;
 use super::names::Qualified;
+use super::walk::Found;
 use crate::guard::Effects;
 use crate::guard::sql::parse::{CoercionForm, ConstValue, Node, nodes};
 
@@ -53,14 +54,18 @@ pub(super) fn is_stateless(function: Qualified<'_>) -> bool {
 }
 
 /// What the call may do to the session. Any function may do anything; these are those known to.
-pub(super) fn effects(
-    function: Qualified<'_>,
-    call: &nodes::FuncCall,
-    settings: &mut Vec<String>,
-) -> Effects {
+pub(super) fn effects(function: Qualified<'_>, call: &nodes::FuncCall, found: &mut Found) -> Effects {
     let name = function.name;
     match name {
-        "set_config" => set_config(call, settings),
+        "set_config" => set_config(call, &mut found.settings),
+        "current_setting" => {
+            if let Some(Node::A_Const(name)) = call.args().get(0)
+                && let Some(ConstValue::String(name)) = name.val()
+            {
+                read_setting(name, found);
+            }
+            Effects::NONE
+        }
         "dblink_connect"
         | "dblink_connect_u"
         | "dblink_disconnect"
@@ -76,6 +81,13 @@ pub(super) fn effects(
             if name.contains("_xact_") { Effects::NONE } else { Effects::ADVISORY_LOCK }
         }
         _ => Effects::NONE,
+    }
+}
+
+/// A setting is looked at: of the application's own, it is remembered.
+pub(super) fn read_setting(name: &str, found: &mut Found) {
+    if name.contains('.') {
+        found.custom_settings.push(name.to_ascii_lowercase().into());
     }
 }
 

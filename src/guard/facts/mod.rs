@@ -62,6 +62,9 @@ pub struct Facts {
     pub bytes: u32,
     /// Settings of the session that the statement sets or resets by name, lower case; not those of `SET LOCAL`.
     pub settings: Vec<String>,
+    /// Settings of the application's own that it names, to set or to read.
+    #[serde(skip)]
+    pub custom_settings: Vec<Box<str>>,
     /// Names in SQL `PREPARE`, `EXECUTE`, `DEALLOCATE`; true: deallocated.
     #[serde(skip)]
     pub prepared: Vec<(Box<str>, bool)>,
@@ -94,6 +97,7 @@ impl Facts {
             params: 0,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             settings: Vec::new(),
+            custom_settings: Vec::new(),
             prepared: Vec::new(),
             effects: effects::UNREAD,
         }

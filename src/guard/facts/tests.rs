@@ -298,8 +298,8 @@ fn session_state_left_behind() {
     let temp = Effects::TEMP_TABLE.and(ddl);
     for (text, effects) in [
         ("SELECT 1", Effects::NONE),
-        ("SET a.b = 1", Effects::SETTING),
-        ("SET SESSION a.b TO DEFAULT", Effects::SETTING.and(Effects::RESET)),
+        ("SET a.b = 1", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SET SESSION a.b TO DEFAULT", E(&[Effects::SETTING, Effects::RESET, Effects::CUSTOM_SETTING])),
         ("SET TIME ZONE 'UTC'", Effects::SETTING),
         ("SET LOCAL a.b = 1", Effects::LOCAL_SETTING),
         ("SET TRANSACTION READ ONLY", Effects::NONE),
@@ -313,8 +313,10 @@ fn session_state_left_behind() {
         ("SET seed = 0.5", Effects::OPAQUE),
         ("SELECT setseed(0.5)", Effects::OPAQUE),
         ("SELECT set_config('a.b', '1', true)", Effects::LOCAL_SETTING),
-        ("SELECT pg_catalog.set_config('a.b', '1', false)", Effects::SETTING),
-        ("SELECT set_config('a.b', '1', $1)", Effects::SETTING),
+        ("SELECT pg_catalog.set_config('a.b', '1', false)", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SELECT set_config('a.b', '1', $1)", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SELECT current_setting('a.b'), current_setting('a')", Effects::CUSTOM_SETTING),
+        ("SHOW a.b", Effects::CUSTOM_SETTING),
         ("SELECT set_config('ROLE', 'x', false)", Effects::ROLE),
         ("UPDATE t SET a = set_config(b, 'x', false) WHERE c", unknown.and(Effects::CALLS)),
         ("CREATE TEMP TABLE t ()", temp),

@@ -57,6 +57,8 @@ pub(super) struct Found {
     pub(super) effects: Effects,
     /// Settings that it sets or resets by name.
     pub(super) settings: Vec<String>,
+    /// Settings of the application's own that it reads.
+    pub(super) custom_settings: Vec<Box<str>>,
     /// Names of prepared statements in SQL; true: deallocated.
     pub(super) prepared: Vec<(Box<str>, bool)>,
     /// Calls a function that is not PostgreSQL's own.
@@ -308,7 +310,7 @@ impl<'a> Walk<'a> {
                 self.found.unproven |= !functions::is_read_only(function);
                 self.found.calls |= !functions::is_stateless(function);
             }
-            let effects = functions::effects(function, call, &mut self.found.settings);
+            let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
             let aggregate = functions::is_aggregate(call, function);
             self.found.aggregates = self.found.aggregates.saturating_add(u32::from(aggregate));

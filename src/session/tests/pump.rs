@@ -86,6 +86,10 @@ impl Ledger for Books {
     fn suspects(&mut self, fingerprint: u64) -> bool {
         self.trust.suspects(fingerprint)
     }
+    fn custom_setting(&mut self, _: &str) {}
+    fn custom_settings(&self) -> Vec<Box<str>> {
+        Vec::new()
+    }
     fn schema_changed(&mut self) {
         self.epoch += 1;
     }
@@ -262,6 +266,8 @@ impl World {
                 prepared_bytes: 1 << 20,
                 replicas: self.replicas,
                 reuse_unnamed: true,
+                refused_pins: Effects::NONE,
+                may_pin: true,
                 epoch,
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
