@@ -46,6 +46,10 @@ impl Ledger for Books<'_> {
         self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
     }
 
+    fn transaction_ended(&mut self) {
+        self.meter.transaction();
+    }
+
     fn pinned(&mut self, reasons: Effects) {
         self.thread.meters.pinned(reasons);
     }

@@ -16,11 +16,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::acquire::Acquired;
 use super::books::Books;
+use super::card::Presence;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
-use crate::observe::counters::{ClientPresence, ClientState};
+use crate::observe::counters::ClientState;
 use crate::pool::Server;
 use crate::session::{Env, Fatal, Outlet, Session, Step};
 use crate::wire::{reply, sqlstate};
@@ -53,6 +54,8 @@ pub(super) enum Closed {
     Server,
     /// We are shutting down.
     Shutdown,
+    /// An administrator ended it.
+    Killed,
 }
 
 impl Closed {
@@ -63,6 +66,7 @@ impl Closed {
             Self::Violation => "protocol violation",
             Self::Server => "the server connection was lost",
             Self::Shutdown => "shutting down",
+            Self::Killed => "an administrator ended it (KILL_CLIENT)",
         }
     }
 }
@@ -76,7 +80,7 @@ pub(super) struct Drive {
     pub(super) mailbox: Arc<Mailbox>,
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
-    pub(super) presence: ClientPresence,
+    pub(super) presence: Presence,
     /// What the client sent and is not dealt with yet.
     pub(super) carry: Vec<u8>,
     /// `carry` may be fed without reading more.
@@ -119,8 +123,8 @@ impl Drive {
         registered: Registered,
         leftover: Vec<u8>,
     ) -> Self {
-        let presence = ident.client_meter.client();
-        thread.meters.client_bytes_received.add(leftover.len() as u64);
+        let presence = Presence::new(&ident.client_meter, Arc::clone(&mailbox.card), registered.pid);
+        ident.client_meter.received.add(leftover.len() as u64);
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
         let (server, carry, held) = (None, leftover, false);
@@ -220,8 +224,9 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
-        self.thread.meters.client_bytes_sent.add(out.bytes().len() as u64);
+        self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
+        self.presence.pinned(self.session.pins());
         if served.idle && self.session.releases() {
             self.release();
         }
@@ -288,7 +293,7 @@ impl Drive {
             Poll::Pending => Ok(0),
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                 let read = buf.filled().len();
-                self.thread.meters.client_bytes_received.add(read as u64);
+                self.ident.client_meter.received.add(read as u64);
                 Ok(read)
             }
             Poll::Ready(_) => Err(Event::Closed(Closed::Client)),
@@ -313,6 +318,7 @@ impl Drive {
                 && server.backend.quiet()
             {
                 self.since = Instant::now();
+                self.presence.requested(self.since);
                 // A client that is pinned has made settings of its own.
                 if self.session.pins().is_none() {
                     server.backend.align(self.session.settings(), &mut up);
@@ -330,13 +336,14 @@ impl Drive {
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
+            self.presence.pinned(self.session.pins());
             if let Some(server) = &mut self.server
                 && let Err(e) = server.pipe.send(up.bytes(), cx)
             {
                 return (from, Err(self.server_lost(&e)));
             }
             if !work.down.is_empty() {
-                thread.meters.client_bytes_sent.add(work.down.len() as u64);
+                ident.client_meter.sent.add(work.down.len() as u64);
                 let sent = self.client.send(&work.down, cx);
                 work.down.clear();
                 if sent.is_err() {
@@ -384,8 +391,8 @@ impl Drive {
 
     /// Takes a server for this client.
     pub(super) fn link(&mut self, server: Box<Server>) {
+        self.presence.link(&server.card);
         self.server = Some(server);
-        self.presence.set(ClientState::Active);
     }
 
     /// What was fed may have been answered without the server: then it is free already.
@@ -411,6 +418,9 @@ impl Drive {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
+        if self.mailbox.killed() {
+            return Err(Event::Closed(Closed::Killed));
+        }
         // Shutting down: whoever is in a transaction may end it.
         if self.mailbox.shutting_down() && self.server.is_none() {
             return Err(Event::Closed(Closed::Shutdown));
@@ -430,7 +440,7 @@ impl Drive {
     fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
         let mut bytes = Vec::new();
         reply::error_response(&mut bytes, reply::Severity::Fatal, fatal.sqlstate, fatal.message, "", "");
-        self.thread.meters.client_bytes_sent.add(bytes.len() as u64);
+        self.ident.client_meter.sent.add(bytes.len() as u64);
         let _ = self.client.send(&bytes, cx);
         Event::Closed(Closed::Violation)
     }
@@ -464,6 +474,6 @@ impl Drive {
     /// Queues something of our own for the client.
     pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let bytes = self.client.push(write);
-        self.thread.meters.client_bytes_sent.add(bytes as u64);
+        self.ident.client_meter.sent.add(bytes as u64);
     }
 }

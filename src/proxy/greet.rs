@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::drive::{Closed, Drive, run};
-use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::startup::Admitted;
 use super::stream::Stream;
-use super::thread::{Ident, IdentKey, Registered, Thread};
+use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
@@ -75,12 +75,13 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
         }
     };
     ident.replicas.iter().for_each(|replica| replica.set_login(&login));
-    let (mailbox, registered) = mailbox(thread, protocol_minor)?;
+    let card = ClientCard::new(Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
+    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
     reply::ready_for_query(&mut out, b'I');
-    thread.meters.client_bytes_sent.add(out.len() as u64);
+    ident.client_meter.sent.add(out.len() as u64);
     if tokio::io::AsyncWriteExt::write_all(&mut stream, &out).await.is_err()
         || tokio::io::AsyncWriteExt::flush(&mut stream).await.is_err()
     {
@@ -88,14 +89,6 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     }
     let session = Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
     Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
-}
-
-fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Registered)> {
-    // 3.2 takes long keys; 3.0 exactly four bytes.
-    let key: [u8; 32] = crate::pool::key::random().ok()?;
-    let mailbox = Arc::new(Mailbox::new(key.get(..if protocol_minor >= 2 { 32 } else { 4 })?.into()));
-    let registered = thread.shared.register(&mailbox);
-    Some((mailbox, registered))
 }
 
 /// Meets a combination of user, database and settings for the first time: a server takes the settings, and what
@@ -241,6 +234,7 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
+        let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
         if let Some(server) = self.server.take() {
             let running = !server.backend.quiet() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
@@ -258,8 +252,11 @@ impl Drive {
                 self.thread.recover(server, session_mode || !self.session.pins().is_none());
             }
         }
-        if closed == Closed::Shutdown {
-            let hint = "The connection pooler is shutting down; connect again.";
+        if closed == Closed::Shutdown || closed == Closed::Killed && between_messages {
+            let hint = match closed {
+                Closed::Killed => "An administrator ended this connection (KILL_CLIENT).",
+                _ => "The connection pooler is shutting down; connect again.",
+            };
             self.farewell(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",

@@ -10,9 +10,11 @@ use std::time::Instant;
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::mailbox::Mailbox;
 use super::startup::Front;
+use crate::admin::Console;
 use crate::config::Settings;
 use crate::control::snapshot;
 use crate::guard::{Class, Guard, Lane};
@@ -39,6 +41,7 @@ pub struct Shared {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
     /// Clients by the process id they were given.
@@ -87,9 +90,9 @@ impl Account {
 }
 
 /// A client's entry among the mailboxes; gone when it is dropped, however the client's task ends.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     shared: Arc<Shared>,
-    pub(super) pid: i32,
+    pub(crate) pid: i32,
 }
 
 impl Drop for Registered {
@@ -99,8 +102,22 @@ impl Drop for Registered {
 }
 
 impl Shared {
+    /// Registers a client: its mailbox, with the key that a cancel request must show.
+    pub(crate) fn mailbox(
+        self: &Arc<Self>,
+        protocol_minor: u16,
+        card: Arc<ClientCard>,
+    ) -> Option<(Arc<Mailbox>, Registered)> {
+        // 3.2 takes long keys; 3.0 exactly four bytes.
+        let key: [u8; 32] = crate::pool::key::random().ok()?;
+        let key = key.get(..if protocol_minor >= 2 { 32 } else { 4 })?;
+        let mailbox = Arc::new(Mailbox::new(key.into(), card));
+        let registered = self.register(&mailbox);
+        Some((mailbox, registered))
+    }
+
     /// Gives a client a process id: positive, not in use.
-    pub(super) fn register(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Registered {
+    fn register(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Registered {
         loop {
             let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
             let pid = i32::try_from(n).unwrap_or(1).max(1);
@@ -119,6 +136,7 @@ pub struct Parts {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
     pub policies_route: bool,
@@ -143,6 +161,7 @@ impl Shared {
             replicas: parts.replicas,
             snapshot: parts.snapshot,
             front: parts.front,
+            console: parts.console,
             meters: parts.meters,
             rules: parts.rules,
             mailboxes: DashMap::default(),
@@ -272,6 +291,7 @@ impl Thread {
 
     /// Cleans a server whose client is gone, then gives it back; closes it if that fails.
     pub(super) fn recover(self: &Rc<Self>, server: Box<Server>, dirty: bool) {
+        server.card.clean();
         let thread = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let reset = dirty.then(|| thread.shared.settings.pool.reset_query.clone());

@@ -198,6 +198,12 @@ impl Backend {
         self.unnamed.0 == id && self.settled(self.unnamed.1)
     }
 
+    /// No message of the server is cut in half between it and the client.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.rest == 0
+    }
+
     /// What we say now comes behind everything the server has said.
     pub(super) fn silent(&self) -> bool {
         self.queue.is_empty() && self.rest == 0
@@ -413,6 +419,9 @@ impl Backend {
         let ran = std::mem::take(&mut self.ran);
         if self.status == b'I' && !ran.is_none() {
             s.undone(ran, self.coming(0));
+        }
+        if self.status == b'I' && !matches!(end, Expect::Hidden) {
+            l.transaction_ended();
         }
         match end {
             Expect::Query(_) => {}

@@ -47,6 +47,8 @@ pub trait Ledger {
     fn judged(&mut self, judgement: &Judgement);
     /// The server finished a statement: rows by its command tag, bytes it sent for it.
     fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The server ended a transaction of the client's.
+    fn transaction_ended(&mut self) {}
     /// The client now holds its server for these further reasons.
     fn pinned(&mut self, reasons: Effects);
 }
