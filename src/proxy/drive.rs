@@ -225,8 +225,8 @@ impl Drive {
             server.carry = Vec::new();
         }
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
-        self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
         self.presence.pinned(self.session.pins());
+        self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
         if served.idle && self.session.releases() {
             self.release();
         }

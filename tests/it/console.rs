@@ -1,79 +1,12 @@
 //! The console: PgBouncer's commands and columns, who may run what, and what they show.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::support::raw::{Frame, tags};
-use crate::support::{
-    Builder, Database, Raw, Session, Sluice, eventually, lab, msg, programs, proxy, sqlstate,
-};
-
-/// A pgsluice whose test's own role is an administrator.
-fn with_admin(builder: Builder) -> Sluice {
-    let database = lab().database();
-    let setting = format!("[admin]\nadmin_users = [\"{}\"]", database.user);
-    builder.setting(&setting).start_for(database)
-}
-
-/// The test's own role in the console.
-async fn console(sluice: &Sluice) -> Raw {
-    enter(sluice, &sluice.database).await.unwrap()
-}
-
-async fn enter(sluice: &Sluice, role: &Database<'_>) -> Result<Raw, Frame> {
-    Raw::login(sluice.port, &role.user, &role.password, "pgsluice", &[]).await
-}
-
-/// An answer with rows.
-struct Table {
-    /// Name and type.
-    columns: Vec<(String, i32)>,
-    rows: Vec<HashMap<String, Option<String>>>,
-}
-
-impl Table {
-    fn names(&self) -> Vec<&str> {
-        self.columns.iter().map(|(name, _)| name.as_str()).collect()
-    }
-
-    /// The rows in which a column has this value.
-    fn with(&self, column: &str, value: &str) -> Vec<&HashMap<String, Option<String>>> {
-        self.rows.iter().filter(|row| row[column].as_deref() == Some(value)).collect()
-    }
-}
-
-fn text<'a>(row: &'a HashMap<String, Option<String>>, column: &str) -> &'a str {
-    row[column].as_deref().unwrap_or_else(|| panic!("{column} is NULL"))
-}
-
-async fn show(console: &mut Raw, command: &str) -> Table {
-    let frames = console.query(command).await;
-    assert_eq!(tags(&frames).replace('D', ""), "TCZ", "{command}: {frames:?}");
-    let mut rest = &frames[0].body[2..];
-    let mut columns = Vec::new();
-    while let Some(end) = rest.iter().position(|b| *b == 0) {
-        let name = String::from_utf8(rest[..end].to_vec()).unwrap();
-        let fixed = &rest[end + 1..end + 19];
-        columns.push((name, i32::from_be_bytes(fixed[6..10].try_into().unwrap())));
-        rest = &rest[end + 19..];
-    }
-    let row = |frame: &Frame| {
-        let values = frame.columns();
-        assert_eq!(values.len(), columns.len());
-        columns.iter().map(|(name, _)| name.clone()).zip(values).collect()
-    };
-    let rows = frames.iter().filter(|frame| frame.tag == b'D').map(row).collect();
-    Table { columns, rows }
-}
-
-/// The one error of an answer: its SQLSTATE and its fields.
-async fn refused(console: &mut Raw, command: &str) -> (String, Frame) {
-    let frames = console.query(command).await;
-    assert_eq!(tags(&frames), "EZ", "{command}: {frames:?}");
-    (frames[0].field(b'C').unwrap(), frames[0].clone())
-}
+use crate::support::console::{Row, console, enter, refused, show, show_until, text, with_admin};
+use crate::support::raw::tags;
+use crate::support::{Raw, Session, Sluice, eventually, lab, msg, programs, proxy, sqlstate};
 
 const SOCKET: &str = "type user database replication state addr port local_addr local_port connect_time request_time \
     wait wait_us close_needed ptr link remote_pid tls application_name prepared_statements id";
@@ -282,42 +215,31 @@ async fn every_pin_is_shown_with_its_reason_and_its_server() {
     client.batch_execute("CREATE TEMP TABLE t (x int); LISTEN here").await.unwrap();
     other.text("SELECT 1").await;
     let backend = client.backend().await;
-    let clients = show(&mut console, "SHOW CLIENTS").await;
-    let own = clients.with("database", &sluice.database.name);
-    assert_eq!(own.len(), 2);
+    let database = sluice.database.name.as_str();
+    let clients = show_until(&mut console, "SHOW CLIENTS", |t| t.with("state", "idle").len() == 2).await;
     let pinned = clients.with("pins", "temp_table,listen");
     let [pinned] = pinned.as_slice() else { panic!("one is pinned: {:?}", clients.rows) };
     assert_eq!((text(pinned, "state"), text(pinned, "server_pid")), ("active", backend.to_string().as_str()));
     assert!(text(pinned, "pinned_since").ends_with(" UTC"));
-    let free = clients
-        .with("pins", "")
-        .into_iter()
-        .find(|row| text(row, "database") == sluice.database.name)
-        .unwrap();
+    let free = clients.with("pins", "").into_iter().find(|row| text(row, "database") == database).unwrap();
     assert_eq!((text(free, "state"), text(free, "link"), &free["server_pid"]), ("idle", "", &None));
 
-    let servers = show(&mut console, "SHOW SERVERS").await;
+    let servers = show_until(&mut console, "SHOW SERVERS", |t| t.with("state", "idle").len() == 1).await;
     let server = servers.with("remote_pid", &backend.to_string())[0];
     assert_eq!((text(server, "state"), text(server, "client")), ("active", text(pinned, "id")));
     assert_eq!((text(server, "link"), text(server, "ptr")), (text(pinned, "ptr"), text(pinned, "link")));
     assert_eq!((text(server, "pins"), text(server, "server")), ("temp_table,listen", "primary"));
-    assert_eq!(servers.with("state", "idle").len(), 1);
     let pools = show(&mut console, "SHOW POOLS").await;
-    let pool = pools.with("database", &sluice.database.name)[0];
-    let counts = ["cl_active", "cl_waiting", "sv_active", "sv_idle", "pinned"].map(|name| text(pool, name));
-    assert_eq!(counts, ["2", "0", "1", "1", "1"]);
+    let counts = ["cl_active", "cl_waiting", "sv_active", "sv_idle", "pinned"];
+    assert_eq!(counts.map(|name| text(pools.with("database", database)[0], name)), ["2", "0", "1", "1", "1"]);
 
     client.batch_execute("DISCARD ALL").await.unwrap();
-    let clients = show(&mut console, "SHOW CLIENTS").await;
-    assert_eq!(clients.with("pins", "").len(), clients.rows.len(), "{:?}", clients.rows);
+    let clients = show_until(&mut console, "SHOW CLIENTS", |t| t.with("state", "idle").len() == 3).await;
+    assert_eq!(clients.with("pins", "").len(), 3, "{:?}", clients.rows);
     assert!(clients.rows.iter().all(|row| row["pinned_since"].is_none() && row["server_pid"].is_none()));
-    assert_eq!(show(&mut console, "SHOW SERVERS").await.with("state", "idle").len(), 2);
+    show_until(&mut console, "SHOW SERVERS", |t| t.with("state", "idle").len() == 2).await;
     drop((client, other));
-    eventually("the clients are gone", || async {
-        let mut console = enter(&sluice, &sluice.database).await.unwrap();
-        show(&mut console, "SHOW CLIENTS").await.with("database", &sluice.database.name).is_empty()
-    })
-    .await;
+    show_until(&mut console, "SHOW CLIENTS", |t| t.with("database", database).is_empty()).await;
 }
 
 #[tokio::test]
@@ -329,16 +251,8 @@ async fn who_waits_is_shown_waiting() {
     holder.batch_execute("BEGIN").await.unwrap();
     let waiter = sluice.connect().await;
     let waiting = tokio::spawn(async move { waiter.text("SELECT 1").await });
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let pools = show(&mut console, "SHOW POOLS").await;
-        let pool = pools.with("database", &sluice.database.name)[0];
-        if text(pool, "cl_waiting") == "1" && text(pool, "maxwait") != "0" {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{pool:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let one_waits = |pool: &Row| text(pool, "cl_waiting") == "1" && text(pool, "maxwait") != "0";
+    show_until(&mut console, "SHOW POOLS", |t| t.rows.iter().any(one_waits)).await;
     let clients = show(&mut console, "SHOW CLIENTS").await;
     let row = clients.with("state", "waiting")[0];
     assert!(text(row, "wait").parse::<u32>().unwrap() >= 1, "{row:?}");
@@ -510,14 +424,14 @@ async fn five_hundred_clients_are_listed_and_nobody_waits_for_it() {
             worker.text("SELECT 1").await;
             worst = worst.max(begun.elapsed());
         }
-        worst
+        (worst, worker)
     });
     for _ in 0..20 {
         let shown = show(&mut console, "SHOW CLIENTS").await;
         assert_eq!(shown.rows.len(), 502);
         assert_eq!(shown.with("application_name", "client 499").len(), 1);
     }
-    let worst = done.await.unwrap();
+    let (worst, _worker) = done.await.unwrap();
     assert!(worst < Duration::from_secs(2), "a statement took {worst:?} beside the lists");
     drop(clients);
 }
