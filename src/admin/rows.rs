@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::ask::printable;
 use super::commands::{COMMANDS, Role, What};
@@ -76,6 +76,10 @@ fn pid(pid: i32) -> Value<'static> {
     Value::Number(pid.unsigned_abs().into())
 }
 
+fn time(at: SystemTime) -> Value<'static> {
+    Value::Time(at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
 fn tls(tls: bool) -> Value<'static> {
     Value::Text(if tls { "TLS" } else { "" })
 }
@@ -104,8 +108,8 @@ fn client(id: i32, card: &ClientCard, now: Instant, sheet: &mut Sheet) {
         port,
         Value::Text(&local_addr),
         local_port,
-        Value::Time(card.since),
-        Value::Time(card.requested().unwrap_or(card.since)),
+        time(card.since),
+        time(card.requested().unwrap_or(card.since)),
         Value::Number(wait.as_secs()),
         Value::Number(wait.subsec_micros().into()),
         Value::Number(0),
@@ -117,7 +121,7 @@ fn client(id: i32, card: &ClientCard, now: Instant, sheet: &mut Sheet) {
         Value::Null,
         pid(id),
         Value::Text(&joined(card.pins())),
-        card.pinned_since().map_or(Value::Null, Value::Time),
+        card.pinned_since().map_or(Value::Null, time),
         server.map_or(Value::Null, |(_, server)| pid(server)),
     ]);
 }
@@ -154,8 +158,8 @@ fn server(shared: &Shared, node: &str, card: &ServerCard, sheet: &mut Sheet) {
         port,
         Value::Text(&local_addr),
         local_port,
-        Value::Time(card.since),
-        Value::Time(requested.unwrap_or_else(|| card.rested())),
+        time(card.since),
+        time(requested.unwrap_or_else(|| card.rested())),
         Value::Number(0),
         Value::Number(0),
         Value::Number(0),

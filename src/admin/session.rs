@@ -28,8 +28,8 @@ use crate::wire::reply::{self, Severity};
 use crate::wire::sqlstate;
 
 /// Takes a client that has proved who it is from its data thread to the control thread. `seat` is kept while it is here.
-pub fn enter(shared: &Arc<Shared>, admitted: Box<Admitted>, seat: impl Send + 'static) {
-    let Admitted { stream, protocol_minor, user, database, params, leftover, .. } = *admitted;
+pub fn enter(shared: &Arc<Shared>, admitted: Admitted, seat: impl Send + 'static) {
+    let Admitted { stream, protocol_minor, user, database, params, leftover, .. } = admitted;
     let Ok(detached) = stream.detach() else { return };
     let shared = Arc::clone(shared);
     let handle = shared.console.handle.clone();

@@ -48,9 +48,12 @@ fn sample_of(totals: &Totals) -> Sample {
     sample
 }
 
+/// A sample and its time.
+type Taken = (Instant, Arc<Sample>);
+
 /// The samples that averages are made from: the last but one, and the last.
 #[derive(Default)]
-pub(super) struct Averages(Mutex<[Option<(Instant, Arc<Sample>)>; 2]>);
+pub(super) struct Averages(Mutex<[Option<Taken>; 2]>);
 
 impl Averages {
     fn add(&self, at: Instant, sample: Sample) {
@@ -60,7 +63,7 @@ impl Averages {
     }
 
     /// What averages begin from.
-    fn base(&self) -> Option<(Instant, Arc<Sample>)> {
+    fn base(&self) -> Option<Taken> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.iter().flatten().next().cloned()
     }

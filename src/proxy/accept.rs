@@ -225,7 +225,7 @@ async fn client(thread: Rc<Thread>, stream: Stream) {
     let deadline = shared.settings.pool.client_login_timeout;
     let Some(admitted) = Box::pin(login(&thread, peer, welcome, deadline)).await else { return };
     if admin::is_console(&admitted.database) {
-        return admin::enter(&shared, admitted, seat);
+        return admin::enter(&shared, *admitted, seat);
     }
     greet::serve(thread, admitted).await;
     drop(seat);
@@ -242,7 +242,7 @@ async fn crowded(thread: &Rc<Thread>, stream: Stream) {
     let peer = stream.peer();
     let welcome = startup::welcome_to_console(stream, Arc::clone(&shared.front), code, message);
     if let Some(admitted) = Box::pin(login(thread, peer, welcome, PATIENCE)).await {
-        admin::enter(shared, admitted, Seat::extra(shared));
+        admin::enter(shared, *admitted, Seat::extra(shared));
     }
 }
 
