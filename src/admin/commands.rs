@@ -43,6 +43,7 @@ pub enum What {
 pub enum Type {
     Text,
     Int4,
+    Int8,
     Numeric,
 }
 
@@ -53,6 +54,7 @@ impl Type {
         match self {
             Self::Text => (25, -1),
             Self::Int4 => (23, 4),
+            Self::Int8 => (20, 8),
             Self::Numeric => (1700, -1),
         }
     }
@@ -62,6 +64,7 @@ impl Type {
         match self {
             Self::Text => "text",
             Self::Int4 => "integer",
+            Self::Int8 => "bigint",
             Self::Numeric => "numeric",
         }
     }
@@ -156,7 +159,7 @@ pub const COMMANDS: &[Command] = &[
         columns: SOCKET,
         own: columns![
             server: Text "`primary`, `replica1`, …, as in the metrics.",
-            client: Int4 "The `id` of the client that holds it, as in SHOW CLIENTS.",
+            client: Int8 "The `id` of the client that holds it, as in SHOW CLIENTS.",
             pins: Text "Why that client keeps it.",
         ],
     },
@@ -305,7 +308,7 @@ const SOCKET: &[Column] = columns![
     tls: Text "`TLS`, or empty.",
     application_name: Text "What the client started with; control characters as `\\x1b`.",
     prepared_statements: Int4 "NULL: not counted.",
-    id: Int4 "Clients: the process id that the client was told, which KILL_CLIENT takes. Servers: a number of their own.",
+    id: Int8 "A number of its own; a client's is what KILL_CLIENT takes.",
 ];
 
 const POOLS: &[Column] = columns![

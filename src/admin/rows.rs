@@ -34,10 +34,10 @@ pub(super) fn write(what: What, shared: &Shared, role: Role, sheet: &mut Sheet) 
     }
 }
 
-/// Every client with its process id, the oldest number first. No lock is held but for the copy of a few pointers.
-fn cards(shared: &Shared) -> Vec<(i32, Arc<ClientCard>)> {
-    let mut cards: Vec<_> = shared.mailboxes.iter().map(|e| (*e.key(), Arc::clone(&e.card))).collect();
-    cards.sort_unstable_by_key(|(pid, _)| *pid);
+/// Every client, the oldest first. No lock is held but for the copy of a few pointers.
+fn cards(shared: &Shared) -> Vec<Arc<ClientCard>> {
+    let mut cards: Vec<_> = shared.mailboxes.iter().map(|entry| Arc::clone(&entry.card)).collect();
+    cards.sort_unstable_by_key(|card| card.id);
     cards
 }
 
@@ -52,8 +52,8 @@ fn state(sheet: &mut Sheet) {
 }
 
 /// As PgBouncer shows it: one side's `link` is the other's `ptr`.
-fn client_ptr(pid: i32) -> String {
-    format!("{:#x}", 0x00c0_0000_0000_u64 | u64::from(pid.unsigned_abs()))
+fn client_ptr(id: u64) -> String {
+    format!("{:#x}", 0xc000_0000_0000_u64 | id)
 }
 
 fn server_ptr(id: u64) -> String {
@@ -86,12 +86,12 @@ fn tls(tls: bool) -> Value<'static> {
 
 fn clients(shared: &Shared, sheet: &mut Sheet) {
     let now = Instant::now();
-    for (id, card) in cards(shared) {
-        client(id, &card, now, sheet);
+    for card in cards(shared) {
+        client(&card, now, sheet);
     }
 }
 
-fn client(id: i32, card: &ClientCard, now: Instant, sheet: &mut Sheet) {
+fn client(card: &ClientCard, now: Instant, sheet: &mut Sheet) {
     let wait = card.wait(now).unwrap_or_default();
     let server = card.server();
     let link = server.map(|(id, _)| server_ptr(id)).unwrap_or_default();
@@ -113,13 +113,13 @@ fn client(id: i32, card: &ClientCard, now: Instant, sheet: &mut Sheet) {
         Value::Number(wait.as_secs()),
         Value::Number(wait.subsec_micros().into()),
         Value::Number(0),
-        Value::Text(&client_ptr(id)),
+        Value::Text(&client_ptr(card.id)),
         Value::Text(&link),
         Value::Number(0),
         tls(card.tls),
         Value::Text(&application),
         Value::Null,
-        pid(id),
+        Value::Number(card.id),
         Value::Text(&joined(card.pins())),
         card.pinned_since().map_or(Value::Null, time),
         server.map_or(Value::Null, |(_, server)| pid(server)),
@@ -127,24 +127,26 @@ fn client(id: i32, card: &ClientCard, now: Instant, sheet: &mut Sheet) {
 }
 
 fn servers(shared: &Shared, sheet: &mut Sheet) {
+    let clients = cards(shared);
     for node in nodes(shared) {
         for card in node.cards() {
-            server(shared, &node.name, &card, sheet);
+            server(&clients, &node.name, &card, sheet);
         }
     }
 }
 
-fn server(shared: &Shared, node: &str, card: &ServerCard, sheet: &mut Sheet) {
+fn server(clients: &[Arc<ClientCard>], node: &str, card: &ServerCard, sheet: &mut Sheet) {
     let duty = card.duty();
     let (state, holder) = match duty {
         Duty::Idle => ("idle", None),
         Duty::Reset => ("tested", None),
         Duty::Lent(client) => ("active", Some(client)),
     };
-    let client = holder.and_then(|client| shared.mailboxes.get(&client).map(|e| Arc::clone(&e.card)));
-    let requested = client.as_ref().and_then(|client| client.requested());
-    let pins = client.as_ref().map(|client| joined(client.pins())).unwrap_or_default();
-    let application = client.as_ref().and_then(|client| client.settings.get("application_name"));
+    let at = holder.and_then(|id| clients.binary_search_by_key(&id, |client| client.id).ok());
+    let client = at.and_then(|at| clients.get(at));
+    let requested = client.and_then(|client| client.requested());
+    let pins = client.map(|client| joined(client.pins())).unwrap_or_default();
+    let application = client.and_then(|client| client.settings.get("application_name"));
     let application: String = application.unwrap_or_default().chars().flat_map(printable).collect();
     let link = holder.map(client_ptr).unwrap_or_default();
     let ((addr, port), (local_addr, local_port)) = (address(&card.peer), address(&card.local));
@@ -171,7 +173,7 @@ fn server(shared: &Shared, node: &str, card: &ServerCard, sheet: &mut Sheet) {
         Value::Null,
         Value::Number(card.id),
         Value::Text(node),
-        holder.map_or(Value::Null, pid),
+        holder.map_or(Value::Null, Value::Number),
         Value::Text(&pins),
     ]);
 }
@@ -214,7 +216,7 @@ fn all_pools(shared: &Shared) -> Pools {
             pool.login += census.login;
         }
     }
-    for (_, card) in cards(shared) {
+    for card in cards(shared) {
         let pool = pools.entry((card.class.database.clone(), card.class.user.clone())).or_default();
         pool.clients += 1;
         pool.waiting += usize::from(card.state() == ClientState::Waiting);

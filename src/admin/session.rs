@@ -73,8 +73,8 @@ impl Visitor<'_> {
             ascii_safe_encoding: true,
         };
         let application = params.get("application_name").unwrap_or_default().to_owned();
-        let card = ClientCard::new(Arc::new(class), Arc::new(params), &self.stream);
-        let Some((mailbox, registered)) = shared.mailbox(protocol_minor, card) else {
+        let card = ClientCard::new(shared.next_client(), Arc::new(class), Arc::new(params), &self.stream);
+        let Some((mailbox, registered)) = shared.mailbox(protocol_minor, None, card) else {
             return "no cancel key";
         };
         let mut out = Vec::new();
@@ -255,12 +255,12 @@ fn run(
 }
 
 fn kill(shared: &Shared, id: &str) -> Result<(), (sqlstate::SqlState, String)> {
-    let pid: i32 = id.parse().map_err(|_| {
+    let id: u64 = id.parse().map_err(|_| {
         let message = "the id of a client is a number, as in SHOW CLIENTS".to_owned();
         (sqlstate::INVALID_PARAMETER_VALUE, message)
     })?;
-    let client = shared.mailboxes.get(&pid).map(|entry| Arc::clone(&entry));
-    let client = client.ok_or_else(|| (sqlstate::UNDEFINED_OBJECT, format!("there is no client {pid}")))?;
+    let client = shared.mailboxes.iter().find(|entry| entry.card.id == id).map(|entry| Arc::clone(&entry));
+    let client = client.ok_or_else(|| (sqlstate::UNDEFINED_OBJECT, format!("there is no client {id}")))?;
     client.kill();
     Ok(())
 }

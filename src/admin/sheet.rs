@@ -26,7 +26,12 @@ impl Value<'_> {
         match self {
             Value::Null => true,
             Value::Text(_) | Value::Time(_) => kind == Type::Text,
-            Value::Number(n) => kind == Type::Numeric || kind == Type::Int4 && n <= i32::MAX as u64,
+            Value::Number(n) => match kind {
+                Type::Text => false,
+                Type::Int4 => i32::try_from(n).is_ok(),
+                Type::Int8 => i64::try_from(n).is_ok(),
+                Type::Numeric => true,
+            },
         }
     }
 }

@@ -145,6 +145,8 @@ settings! {
         server_login_retry: Duration = "15s", where positive => "must be more than 0";
         /// Prepared statements kept on each server connection. 0: none are kept from one client to the next.
         max_prepared_statements: usize = 200, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+        /// Prepare unnamed statements that come again, so that the server plans them once. Off where generic plans hurt.
+        reuse_unnamed: bool = true;
         /// Most bytes of prepared statements that one client may hold.
         prepared_statement_bytes: ByteSize = "1MB";
         /// Most clients at once; others get `53300`.

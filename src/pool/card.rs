@@ -2,10 +2,10 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::{KeyPool, Node};
+use super::{ClientId, KeyPool, NOBODY, Node};
 use crate::proxy::stream::{Peer, Stream};
 
 /// Numbers of server connections; 0 is none.
@@ -25,8 +25,8 @@ pub struct ServerCard {
     pub tls: bool,
     pub since: SystemTime,
     clock: Instant,
-    /// Of the client it is lent to, the process id that the client was given; 0: nobody's.
-    client: AtomicI32,
+    /// The client it is lent to, if any.
+    client: AtomicU64,
     /// Microseconds from `clock` to its last return.
     rested: AtomicU64,
     reset: AtomicBool,
@@ -36,8 +36,7 @@ pub struct ServerCard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
     Idle,
-    /// Lent to the client with this process id.
-    Lent(i32),
+    Lent(ClientId),
     /// Its client is gone; it is made fit for the next.
     Reset,
 }
@@ -54,27 +53,27 @@ impl ServerCard {
             tls: stream.is_tls(),
             since: SystemTime::now(),
             clock: Instant::now(),
-            client: AtomicI32::new(0),
+            client: AtomicU64::new(NOBODY),
             rested: AtomicU64::new(0),
             reset: AtomicBool::new(false),
         }
     }
 
     #[inline]
-    pub(crate) fn lend(&self, client: i32) {
+    pub(crate) fn lend(&self, client: ClientId) {
         self.client.store(client, Ordering::Relaxed);
     }
 
     /// It is cleaned from here to its return.
     pub(crate) fn clean(&self) {
-        self.lend(0);
+        self.lend(NOBODY);
         self.reset.store(true, Ordering::Relaxed);
     }
 
     /// Given back.
     #[inline]
     pub(super) fn rest(&self, now: Instant) {
-        self.lend(0);
+        self.lend(NOBODY);
         let micros = now.saturating_duration_since(self.clock).as_micros();
         self.rested.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
         if self.reset.load(Ordering::Relaxed) {
@@ -85,8 +84,8 @@ impl ServerCard {
     #[must_use]
     pub fn duty(&self) -> Duty {
         match self.client.load(Ordering::Relaxed) {
-            0 if self.reset.load(Ordering::Relaxed) => Duty::Reset,
-            0 => Duty::Idle,
+            NOBODY if self.reset.load(Ordering::Relaxed) => Duty::Reset,
+            NOBODY => Duty::Idle,
             client => Duty::Lent(client),
         }
     }

@@ -12,13 +12,15 @@ pub mod key;
 pub mod login;
 pub mod open;
 pub mod reset;
+mod owner;
 mod queue;
 mod server;
 
+pub use owner::{ClientId, NOBODY};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,8 @@ pub struct Node {
     threads: usize,
     /// Clients in the queue. Read without the lock: zero is the common case.
     waiting: AtomicUsize,
+    /// At the last look there was no place for another connection. A hint, read without the lock.
+    full: AtomicBool,
     state: Mutex<NodeState>,
     /// One line a second about log-ins that failed: thousands of clients may wait for the same server.
     trouble: Limiter,
@@ -121,6 +125,7 @@ impl Node {
             limits,
             threads: threads.max(1),
             waiting: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             state: Mutex::default(),
             trouble: Limiter::new(1, 1),
             next_serial: AtomicUsize::new(0),
@@ -202,13 +207,20 @@ impl KeyPool {
         }
     }
 
-    /// An idle server of this thread, if nobody has a better claim. No waiting, no allocation.
+    /// An idle server of this thread for a client, if nobody has a better claim. No waiting, no allocation. As long as
+    /// there is room for another connection, none that is another client's.
     #[must_use]
-    pub fn try_checkout(&self, thread: usize) -> Option<Box<Server>> {
+    pub fn try_checkout(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
         if self.node.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        self.pop(thread)
+        self.take(thread, client, self.node.full.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, may_share)?;
+        Some(idle.remove(at))
     }
 
     fn pop(&self, thread: usize) -> Option<Box<Server>> {
@@ -216,9 +228,42 @@ impl KeyPool {
     }
 
     /// An idle server of any thread.
-    fn steal(&self, thread: usize) -> Option<Box<Server>> {
+    fn steal(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
         let n = self.idle.len();
-        (0..n).find_map(|i| self.pop((thread + i) % n))
+        (0..n).find_map(|i| self.take((thread + i) % n, client, may_share))
+    }
+
+    /// The process id of an idle server of this thread that is the client's from now on, if there is one that was
+    /// nobody's.
+    #[must_use]
+    pub fn claim(&self, thread: usize, client: ClientId) -> Option<i32> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, false)?;
+        let server = idle.get_mut(at)?;
+        server.belong_to(client);
+        Some(server.pid)
+    }
+
+    /// The client has left: what was its own is nobody's, or closed if it is worn.
+    pub fn disown(&self, thread: usize, client: ClientId) {
+        let Some(stack) = self.idle.get(thread) else { return };
+        let mut idle = lock(stack);
+        let Some(at) = idle.iter().position(|server| server.owner == client) else { return };
+        let worn = idle.get(at).is_some_and(|server| server.worn).then(|| idle.remove(at));
+        if let Some(server) = idle.get_mut(at).filter(|server| server.owner == client) {
+            server.owner = NOBODY;
+        }
+        drop(idle);
+        drop(worn); // outside the lock: its place goes to whoever waits
+    }
+
+    /// An idle server of the client's that has something to say: it is taken out, to be heard and closed.
+    #[must_use]
+    pub fn fallen(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = idle.iter().position(|server| server.owner == client)?;
+        let dead = idle.get_mut(at)?.is_dead();
+        dead.then(|| idle.remove(at))
     }
 
     /// Takes an idle, clean server back: for the next in the queue, or onto its thread's stack.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::card::Shown;
 use super::key::LoginKey;
 use super::login::{self, ConnectError};
+use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
 use super::server::Server;
 use super::{KeyPool, Node};
@@ -129,6 +130,9 @@ fn welcome(
         cancel_key: greeting.cancel_key,
         thread,
         idle_since: now,
+        owner: NOBODY,
+        used: false,
+        worn: false,
         expires: now + lifetime,
         canceling: None,
         card,
@@ -165,7 +169,7 @@ mod tests {
         let pool = node(server.local_addr().unwrap().port()).pool("ann", "shop");
         let key = LoginKey::Password(Arc::new(Password::new(Secret::new("old"))));
         pool.set_login(&key);
-        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0) else { panic!("there is room") };
+        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0, 1) else { panic!("there is room") };
         let refuse = async {
             let mut stream = server.accept().await.unwrap().0;
             let _ = stream.read(&mut [0; 512]).await.unwrap();

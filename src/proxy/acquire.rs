@@ -90,7 +90,7 @@ impl Drive {
             Lane::Primary => pool.node.limits.query_wait_timeout.map(|t| started + t),
         };
         loop {
-            let grant = match pool.enter(self.thread.index) {
+            let grant = match pool.enter(self.thread.index, self.id) {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => self.queue(waiting, pool, started).await?,
             };

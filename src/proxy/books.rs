@@ -1,5 +1,6 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::thread::{Ident, Thread};
@@ -46,11 +47,23 @@ impl Ledger for Books<'_> {
         self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
     }
 
-    fn transaction_ended(&mut self) {
+    fn transaction(&mut self) {
         self.meter.transaction();
     }
 
     fn pinned(&mut self, reasons: Effects) {
         self.thread.meters.pinned(reasons);
+    }
+
+    fn suspects(&mut self, fingerprint: u64) -> bool {
+        self.thread.trust.borrow_mut().suspects(fingerprint)
+    }
+
+    fn schema_changed(&mut self) {
+        self.ident.schema.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn left_state(&mut self, fingerprint: u64) {
+        self.thread.trust.borrow_mut().left_state(fingerprint);
     }
 }

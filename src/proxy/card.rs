@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::stream::{Peer, Stream};
 use crate::guard::{Class, Effects};
 use crate::observe::counters::{ClientMeter, ClientPresence, ClientState};
+use crate::pool::ClientId;
 use crate::pool::card::ServerCard;
 use crate::session::ParamSet;
 
 /// One logged-in client. What may change is written with relaxed stores, and only when it does.
 #[derive(Debug)]
 pub struct ClientCard {
+    /// Unique while this process lives.
+    pub id: ClientId,
     /// User and database.
     pub class: Arc<Class>,
     /// What it started with.
@@ -36,8 +39,9 @@ pub struct ClientCard {
 
 impl ClientCard {
     #[must_use]
-    pub fn new(class: Arc<Class>, settings: Arc<ParamSet>, stream: &Stream) -> Arc<Self> {
+    pub fn new(id: ClientId, class: Arc<Class>, settings: Arc<ParamSet>, stream: &Stream) -> Arc<Self> {
         Arc::new(Self {
+            id,
             class,
             settings,
             peer: stream.peer(),
@@ -90,7 +94,7 @@ impl ClientCard {
     /// Why it keeps its server: labels as in `pins_total`.
     pub fn pins(&self) -> impl Iterator<Item = &'static str> {
         let bits = self.pins.load(Ordering::Relaxed);
-        let set = move |pin: &Effects| u64::from(pin.0) & u64::from(bits) != 0;
+        let set = move |pin: &Effects| pin.0 & bits != 0;
         Effects::PINS.iter().filter(move |(pin, _)| set(pin)).map(|(_, label)| *label)
     }
 
@@ -130,14 +134,13 @@ fn micros(time: Duration) -> u64 {
 pub(super) struct Presence {
     counted: ClientPresence,
     card: Arc<ClientCard>,
-    pid: i32,
     /// As on the card.
     pins: u32,
 }
 
 impl Presence {
-    pub(super) fn new(meter: &Arc<ClientMeter>, card: Arc<ClientCard>, pid: i32) -> Self {
-        Self { counted: meter.client(), card, pid, pins: 0 }
+    pub(super) fn new(meter: &Arc<ClientMeter>, card: Arc<ClientCard>) -> Self {
+        Self { counted: meter.client(), card, pins: 0 }
     }
 
     /// Without a server: idle or waiting.
@@ -158,7 +161,7 @@ impl Presence {
         self.card.state.store(ClientState::Active as u8, Ordering::Relaxed);
         self.card.server.store(server.id, Ordering::Relaxed);
         self.card.server_pid.store(server.pid, Ordering::Relaxed);
-        server.lend(self.pid);
+        server.lend(self.card.id);
     }
 
     #[inline]
@@ -169,7 +172,7 @@ impl Presence {
     /// The session's pins now.
     #[inline]
     pub(super) fn pinned(&mut self, pins: Effects) {
-        let bits = u32::from(pins.0);
+        let bits = pins.0;
         if bits != self.pins {
             self.pins = bits;
             self.card.set_pins(bits);
@@ -196,6 +199,7 @@ pub(crate) mod tests {
             ascii_safe_encoding: true,
         };
         ClientCard::new(
+            7,
             Arc::new(class),
             Arc::new(ParamSet::new([("application_name", application)])),
             &stream,
@@ -206,9 +210,9 @@ pub(crate) mod tests {
     fn a_pin_has_its_reason_and_its_first_moment() {
         let card = card("ann", "shop", "");
         assert_eq!((card.pins().next(), card.pinned_since()), (None, None));
-        card.set_pins(u32::from(Effects::LISTEN.0));
+        card.set_pins(Effects::LISTEN.0);
         let since = card.pinned_since().unwrap();
-        card.set_pins(u32::from(Effects::LISTEN.and(Effects::TEMP_TABLE).0));
+        card.set_pins(Effects::LISTEN.and(Effects::TEMP_TABLE).0);
         assert_eq!(card.pins().collect::<Vec<_>>(), ["temp_table", "listen"]);
         assert_eq!(card.pinned_since(), Some(since), "since the first of them");
         card.set_pins(0);
@@ -217,14 +221,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_card_is_small() {
-        assert!(size_of::<ClientCard>() <= 160, "{}", size_of::<ClientCard>());
+        assert!(size_of::<ClientCard>() <= 168, "{}", size_of::<ClientCard>());
     }
 
     #[test]
     fn only_who_waits_has_a_wait() {
         let meters = crate::observe::Meters::new(crate::observe::Bounds::default());
         let card = card("ann", "shop", "");
-        let mut presence = Presence::new(&meters.thread().clients("shop", "ann"), Arc::clone(&card), 7);
+        let mut presence = Presence::new(&meters.thread().clients("shop", "ann"), Arc::clone(&card));
         let later = Instant::now() + Duration::from_secs(3);
         assert_eq!((card.state(), card.wait(later)), (ClientState::Idle, None));
         presence.set(ClientState::Waiting);

@@ -14,7 +14,7 @@ use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{Entered, Grant, KeyPool, Server};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
 use crate::session::{ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::{backend, sqlstate};
@@ -75,8 +75,10 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
         }
     };
     ident.replicas.iter().for_each(|replica| replica.set_login(&login));
-    let card = ClientCard::new(Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
-    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, card)?;
+    let id = thread.shared.next_client();
+    let pid = own_server(thread, id, &ident).await;
+    let card = ClientCard::new(id, Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
+    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, pid, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
@@ -89,6 +91,21 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     }
     let session = Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
     Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
+}
+
+/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
+/// one. `None` where there is no room, or the server can't be reached now.
+async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
+    let pool = &ident.primary;
+    if let Some(pid) = pool.claim(thread.index, id) {
+        return Some(pid);
+    }
+    let deadline = Some(Instant::now());
+    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    server.belong_to(id);
+    let pid = server.pid;
+    thread.give_back(server);
+    Some(pid)
 }
 
 /// Meets a combination of user, database and settings for the first time: a server takes the settings, and what
@@ -168,6 +185,8 @@ fn ident(
         class: Arc::new(class),
         settings,
         may_route: shared.may_route,
+        reuse_unnamed: shared.settings.pool.reuse_unnamed,
+        schema: shared.schema(&key.database),
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),
@@ -181,9 +200,9 @@ fn ident(
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
     let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
-        let grant = match pool.try_checkout(thread.index) {
+        let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
-            None => match pool.enter(thread.index) {
+            None => match pool.enter(thread.index, NOBODY) {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => match deadline {
                     None => waiting.await.ok_or(Unserved::Busy)?,
@@ -235,8 +254,12 @@ impl Drive {
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
         let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
-        if let Some(server) = self.server.take() {
-            let running = !server.backend.quiet() || server.pipe.unsent() > 0;
+        for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
+            pool.disown(self.thread.index, self.id);
+        }
+        if let Some(mut server) = self.server.take() {
+            server.owner = NOBODY;
+            let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
@@ -246,10 +269,13 @@ impl Drive {
                         drop(server);
                     });
                 }
-            } else if server.backend.idle() && self.session.pins().is_none() && !session_mode {
+            } else if server.worn {
+                drop(server);
+            } else if server.backend.idle() && !self.session.is_dirty() && !session_mode {
                 self.thread.give_back(server);
             } else {
-                self.thread.recover(server, session_mode || !self.session.pins().is_none());
+                let asked = server.backend.owes_us() != Some(0);
+                self.thread.recover(server, session_mode || asked || self.session.is_dirty());
             }
         }
         if closed == Closed::Shutdown || closed == Closed::Killed && between_messages {

@@ -14,6 +14,7 @@ mod auth;
 mod greet;
 /// The loop of one client.
 mod drive;
+mod endings;
 /// Waiting for a server.
 mod acquire;
 /// What a stream did not take yet.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::support::console::{Row, console, enter, refused, show, show_until, text, with_admin};
+use crate::support::console::{Row, console, enter, id_of, refused, show, show_until, text, with_admin};
 use crate::support::raw::tags;
 use crate::support::{Raw, Session, Sluice, eventually, lab, msg, programs, proxy, sqlstate};
 
@@ -83,7 +83,7 @@ async fn lists_have_pgbouncers_columns_in_its_order_and_ours_behind() {
                 }
                 "SHOW STATS" | "SHOW STATS_TOTALS" | "SHOW STATS_AVERAGES" => 1700,
                 "SHOW POOLS" if name != "load_balance_hosts" => 23,
-                _ if ["id", "port", "wait_us", "items", "pool_size", "paused"].contains(&name.as_str())
+                _ if ["port", "wait_us", "items", "pool_size", "paused"].contains(&name.as_str())
                     && command != "SHOW USERS" =>
                 {
                     23
@@ -269,7 +269,8 @@ async fn a_killed_client_ends_and_its_server_goes_on() {
     open.query("BEGIN; CREATE TABLE t (x int)").await;
     waits.send(&msg::query("SELECT 1")).await;
     for client in [&mut waits, &mut idle, &mut open] {
-        let answer = console.query(&format!("kill_client {}", client.process_id)).await;
+        let id = id_of(&mut console, client).await;
+        let answer = console.query(&format!("kill_client {id}")).await;
         assert_eq!(tags(&answer), "CZ", "{answer:?}");
         let last = client.until_closed().await.pop().unwrap();
         assert_eq!((last.tag, last.field(b'C').as_deref()), (b'E', Some("57P01")));
@@ -281,14 +282,18 @@ async fn a_killed_client_ends_and_its_server_goes_on() {
     let mut busy = sluice.raw().await;
     busy.send(&msg::query("SELECT pg_sleep(60)")).await;
     eventually("it runs", || async { next.lab_active(&sluice).await }).await;
-    let answer = console.query(&format!("KILL_CLIENT {}", busy.process_id)).await;
+    let id = id_of(&mut console, &busy).await;
+    let answer = console.query(&format!("KILL_CLIENT {id}")).await;
     assert_eq!(tags(&answer), "CZ");
     assert_eq!(busy.until_closed().await.pop().unwrap().field(b'C').as_deref(), Some("57P01"));
     assert_eq!(next.text("SELECT 2").await, "2");
-    for (id, code) in [("2147483647", "42704"), ("x", "22023"), ("99999999999999999999", "22023")] {
+    for (id, code) in
+        [("2147483647", "42704"), ("x", "22023"), ("-1", "42601"), ("99999999999999999999", "22023")]
+    {
         assert_eq!(refused(&mut console, &format!("KILL_CLIENT {id}")).await.0, code);
     }
-    let own = console.process_id;
+    let port = console.stream.local_addr().unwrap().port().to_string();
+    let own = text(show(&mut console, "SHOW CLIENTS").await.with("port", &port)[0], "id").to_owned();
     console.send(&msg::query(&format!("KILL_CLIENT {own}"))).await;
     assert_eq!(console.until_closed().await.pop().unwrap().field(b'C').as_deref(), Some("57P01"));
 }

@@ -32,6 +32,7 @@ mod shutdown;
 mod reload;
 mod crowd;
 mod startup;
+mod statement_names;
 mod auth;
 mod tls;
 mod hostile;

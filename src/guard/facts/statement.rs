@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::kinds;
 use super::walk::{Found, Walk};
-use super::{Facts, readonly};
+use super::{Facts, effects, readonly};
 use crate::guard::sql::parse::Node;
 
 /// The facts of a statement in a text of `bytes` bytes.
@@ -12,6 +12,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     let found = Walk::over(statement);
     let subject = subject(statement);
     let read_only = readonly::is_read_only(statement, &found);
+    let effects = found.effects.and(effects::of_whole(kinds::of(statement), &found));
     let Found { tables, functions, mut like_params, .. } = found;
     let mut seen = BTreeSet::new();
     like_params.retain(|number| seen.insert(*number));
@@ -34,7 +35,9 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         like_params,
         params: found.params,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-        effects: found.effects,
+        settings: found.settings,
+        prepared: found.prepared,
+        effects,
     }
 }
 

@@ -80,6 +80,12 @@ pub async fn show_until(console: &mut Raw, command: &str, right: impl Fn(&Table)
     }
 }
 
+/// The number of a client in the console.
+pub async fn id_of(console: &mut Raw, client: &Raw) -> String {
+    let port = client.stream.local_addr().unwrap().port().to_string();
+    text(show(console, "SHOW CLIENTS").await.with("port", &port)[0], "id").to_owned()
+}
+
 /// The one error of an answer: its SQLSTATE and its fields.
 pub async fn refused(console: &mut Raw, command: &str) -> (String, Frame) {
     let frames = console.query(command).await;
