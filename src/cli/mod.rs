@@ -91,6 +91,7 @@ mod tests {
     #[test]
     fn pages_of_the_manual() {
         page("CONFIG.md", &crate::config::documentation());
+        page("CONSOLE.md", &crate::admin::sheet::documentation());
         page("RULES.md", &crate::guard::rules::documentation());
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::args::SettingsArgs;
 use super::{nofile, reload};
+use crate::admin::{self, Console};
 use crate::config::{ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::runtime::ControlThread;
@@ -99,6 +100,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         auth_type: settings.auth.auth_type,
         credentials,
     };
+    let control = ControlThread::start()?;
     let shared = Shared::new(Parts {
         policies_route: policies.routes(),
         reads_application: policies.reads_application(),
@@ -107,6 +109,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         replicas,
         snapshot: Arc::clone(&snapshot),
         front: Arc::new(front),
+        console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         rules,
     });
@@ -119,7 +122,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         started: SystemTime::now(),
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
-    let control = ControlThread::start()?;
+    control.handle().spawn(admin::sample(Arc::clone(&shared)));
     start_control(
         &control,
         &settings,

@@ -14,8 +14,9 @@ mod value;
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
 pub use print::{documentation, print};
 pub use settings::{
-    AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings, MetricSettings, PoolSettings,
-    ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings,
+    AdminSettings, AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings,
+    MetricSettings, PoolSettings, ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting,
+    Settings,
 };
 pub use url::{Host, Secret, ServerUrl, SslMode};
 pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode};

@@ -75,6 +75,12 @@ macro_rules! settings {
         ];
 
         impl Settings {
+            /// Every value as TOML, secrets starred out; in the order of [`SETTINGS`].
+            #[must_use]
+            pub fn shown(&self) -> Vec<String> {
+                vec![$(self.$top.show(),)+ $($(self.$section.$key.show(),)+)+]
+            }
+
             /// Reads every setting, wrong ones as their default.
             pub(super) fn read(reader: &mut Reader<'_>) -> Self {
                 Self {
@@ -167,6 +173,14 @@ settings! {
         auth_query: String = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
         /// A PgBouncer `userlist.txt`: `"user" "secret"` a line. It is asked before `auth_query`.
         auth_file: Option<PathBuf> = "";
+    }
+
+    /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.
+    admin: AdminSettings {
+        /// Roles that may run every command of the console. They log in as they do elsewhere.
+        admin_users: Vec<String> = [];
+        /// Roles that may run what only shows something.
+        stats_users: Vec<String> = [];
     }
 
     /// TLS with clients.

@@ -5,6 +5,8 @@
 //! touches nothing another thread writes. Only when a thread is dry does it meet the others: in the node's
 //! queue, first come first served, with direct hand-over.
 
+/// What the console shows of a connection.
+pub mod card;
 mod connect_error;
 pub mod key;
 pub mod login;
@@ -66,6 +68,8 @@ pub struct Node {
     /// One line a second about log-ins that failed: thousands of clients may wait for the same server.
     trouble: Limiter,
     next_serial: AtomicUsize,
+    /// Of every connection that has logged in, by number.
+    cards: DashMap<u64, Arc<card::ServerCard>, ahash::RandomState>,
     pools: DashMap<(Arc<str>, Arc<str>), Arc<KeyPool>, ahash::RandomState>,
 }
 
@@ -130,6 +134,7 @@ impl Node {
             state: Mutex::default(),
             trouble: Limiter::new(1, 1),
             next_serial: AtomicUsize::new(0),
+            cards: DashMap::default(),
             pools: DashMap::default(),
         })
     }
@@ -162,6 +167,14 @@ impl Node {
         let mut pools: Vec<_> = self.pools.iter().map(|entry| Arc::clone(&entry)).collect();
         pools.sort_unstable_by_key(|pool| pool.serial);
         pools.iter().map(|pool| pool.census()).collect()
+    }
+
+    /// The cards of all connections, the oldest first.
+    #[must_use]
+    pub fn cards(&self) -> Vec<Arc<card::ServerCard>> {
+        let mut cards: Vec<_> = self.cards.iter().map(|entry| Arc::clone(&entry)).collect();
+        cards.sort_unstable_by_key(|card| card.id);
+        cards
     }
 
     /// Clients in the queue.
@@ -265,6 +278,7 @@ impl KeyPool {
             return; // its permit goes with it, to whoever waits
         }
         server.idle_since = now;
+        server.card.rest(now);
         if self.node.waiting.load(Ordering::SeqCst) == 0 {
             let thread = server.thread;
             match self.idle.get(thread) {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::KeyPool;
+use super::card::Shown;
 use super::key::LoginKey;
 use super::login::{self, ConnectError};
 use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
 use super::server::Server;
-use crate::guard::Lane;
+use super::{KeyPool, Node};
 use crate::proxy::pipe::Pipe;
 use crate::session::Backend;
 use crate::wire::sqlstate::{self, SqlState};
@@ -80,8 +80,8 @@ pub async fn open(
         pool.logged_in(attempt.is_ok());
         let error = match attempt {
             Ok(greeting) => {
-                let lane = node.lane;
-                return Ok(Box::new(welcome(greeting, permit, thread, lane, &node.limits)));
+                let card = Shown::new(&pool, &greeting.stream, greeting.pid);
+                return Ok(Box::new(welcome(greeting, card, permit, thread, node)));
             }
             Err(error) => error,
         };
@@ -112,11 +112,12 @@ fn may_pass(error: &ConnectError) -> bool {
 
 fn welcome(
     greeting: login::ServerGreeting,
+    card: Shown,
     permit: Permit,
     thread: usize,
-    lane: Lane,
-    limits: &super::Limits,
+    node: &Node,
 ) -> Server {
+    let (lane, limits) = (node.lane, &node.limits);
     let reported = greeting.parameters.into_iter().map(|(k, v)| (String::from(k), String::from(v)));
     let now = Instant::now();
     // Up to a tenth earlier, so that connections opened together do not end together.
@@ -134,6 +135,7 @@ fn welcome(
         worn: false,
         expires: now + lifetime,
         canceling: None,
+        card,
         permit,
     }
 }

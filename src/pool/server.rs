@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::card::Shown;
 use super::owner::ClientId;
 use super::queue::Permit;
 use crate::proxy::pipe::Pipe;
@@ -40,6 +41,8 @@ pub struct Server {
     pub expires: Instant,
     /// A CancelRequest under way: the server must not be lent on before it is through.
     pub canceling: Option<oneshot::Receiver<()>>,
+    /// What the console shows of it.
+    pub card: Shown,
     /// Its place under the cap, and the pool it belongs to.
     pub permit: Permit,
 }

@@ -50,6 +50,10 @@ impl Ledger for Books<'_> {
         self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
     }
 
+    fn transaction(&mut self) {
+        self.meter.transaction();
+    }
+
     fn pinned(&mut self, reasons: Effects) {
         self.thread.meters.pinned(reasons);
     }

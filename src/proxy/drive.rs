@@ -17,11 +17,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::acquire::Acquired;
 use super::books::Books;
+use super::card::Presence;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
-use crate::observe::counters::{ClientPresence, ClientState};
+use crate::observe::counters::ClientState;
 use crate::pool::{ClientId, Pinned, Server};
 use crate::session::{Env, Fatal, Outlet, Session, Step};
 use crate::wire::sqlstate;
@@ -56,6 +57,8 @@ pub(super) enum Closed {
     Server,
     /// We are shutting down.
     Shutdown,
+    /// An administrator ended it.
+    Killed,
 }
 
 impl Closed {
@@ -66,6 +69,7 @@ impl Closed {
             Self::Violation => "protocol violation",
             Self::Server => "the server connection was lost",
             Self::Shutdown => "shutting down",
+            Self::Killed => "an administrator ended it (KILL_CLIENT)",
         }
     }
 }
@@ -81,7 +85,7 @@ pub(super) struct Drive {
     pub(super) id: ClientId,
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
-    pub(super) presence: ClientPresence,
+    pub(super) presence: Presence,
     /// Whether the client counts among those that hold a server for their state.
     pub(super) pinned: Pinned,
     /// What the client sent and is not dealt with yet.
@@ -130,8 +134,8 @@ impl Drive {
         registered: Registered,
         leftover: Vec<u8>,
     ) -> Self {
-        let presence = ident.client_meter.client();
-        thread.meters.client_bytes_received.add(leftover.len() as u64);
+        let presence = Presence::new(&ident.client_meter, Arc::clone(&mailbox.card));
+        ident.client_meter.received.add(leftover.len() as u64);
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
         let id = registered.id;
@@ -237,7 +241,8 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
-        self.thread.meters.client_bytes_sent.add(out.bytes().len() as u64);
+        self.ident.client_meter.sent.add(out.bytes().len() as u64);
+        self.presence.pinned(self.session.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
         if served.idle {
             self.idle(work, cx)?;
@@ -329,7 +334,7 @@ impl Drive {
             Poll::Pending => Ok(0),
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                 let read = buf.filled().len();
-                self.thread.meters.client_bytes_received.add(read as u64);
+                self.ident.client_meter.received.add(read as u64);
                 Ok(read)
             }
             Poll::Ready(_) => Err(Event::Closed(Closed::Client)),
@@ -354,6 +359,7 @@ impl Drive {
                 && server.backend.quiet()
             {
                 self.since = Instant::now();
+                self.presence.requested(self.since);
                 server.backend.align(self.session.settings(), &mut up);
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
@@ -372,13 +378,14 @@ impl Drive {
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
+            self.presence.pinned(self.session.pins());
             if let Some(server) = &mut self.server
                 && let Err(e) = server.pipe.send(up.bytes(), cx)
             {
                 return (from, Err(self.server_lost(&e)));
             }
             if !work.down.is_empty() {
-                thread.meters.client_bytes_sent.add(work.down.len() as u64);
+                ident.client_meter.sent.add(work.down.len() as u64);
                 let sent = self.client.send(&work.down, cx);
                 work.down.clear();
                 if sent.is_err() {
@@ -428,8 +435,8 @@ impl Drive {
     /// Takes a server for this client.
     pub(super) fn link(&mut self, mut server: Box<Server>) {
         server.belong_to(self.id);
+        self.presence.link(&server.card);
         self.server = Some(server);
-        self.presence.set(ClientState::Active);
     }
 
     /// What was fed may have been answered without the server: then it is free already.
@@ -453,6 +460,6 @@ impl Drive {
     /// Queues something of our own for the client.
     pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let bytes = self.client.push(write);
-        self.thread.meters.client_bytes_sent.add(bytes as u64);
+        self.ident.client_meter.sent.add(bytes as u64);
     }
 }

@@ -15,6 +15,9 @@ impl Drive {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
+        if self.mailbox.killed() {
+            return Err(Event::Closed(Closed::Killed));
+        }
         // Shutting down: whoever is in a transaction may end it.
         if self.mailbox.shutting_down() && self.server.is_none() {
             return Err(Event::Closed(Closed::Shutdown));
@@ -34,7 +37,7 @@ impl Drive {
     pub(super) fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
         let mut bytes = Vec::new();
         reply::error_response(&mut bytes, reply::Severity::Fatal, fatal.sqlstate, fatal.message, "", "");
-        self.thread.meters.client_bytes_sent.add(bytes.len() as u64);
+        self.ident.client_meter.sent.add(bytes.len() as u64);
         let _ = self.client.send(&bytes, cx);
         Event::Closed(Closed::Violation)
     }

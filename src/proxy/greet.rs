@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::drive::{Closed, Drive, run};
-use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::startup::Admitted;
 use super::stream::Stream;
-use super::thread::{Ident, IdentKey, Registered, Thread};
+use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
@@ -78,12 +78,13 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     ident.replicas.iter().for_each(|replica| replica.set_login(&login));
     let id = thread.shared.next_client();
     let pid = own_server(thread, id, &ident).await;
-    let (mailbox, registered) = mailbox(thread, protocol_minor, id, pid)?;
+    let card = ClientCard::new(id, Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
+    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, pid, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
     reply::ready_for_query(&mut out, b'I');
-    thread.meters.client_bytes_sent.add(out.len() as u64);
+    ident.client_meter.sent.add(out.len() as u64);
     if tokio::io::AsyncWriteExt::write_all(&mut stream, &out).await.is_err()
         || tokio::io::AsyncWriteExt::flush(&mut stream).await.is_err()
     {
@@ -106,19 +107,6 @@ async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<
     let pid = server.pid;
     thread.give_back(server);
     Some(pid)
-}
-
-fn mailbox(
-    thread: &Thread,
-    protocol_minor: u16,
-    id: ClientId,
-    pid: Option<i32>,
-) -> Option<(Arc<Mailbox>, Registered)> {
-    // 3.2 takes long keys; 3.0 exactly four bytes.
-    let key: [u8; 32] = crate::pool::key::random().ok()?;
-    let mailbox = Arc::new(Mailbox::new(key.get(..if protocol_minor >= 2 { 32 } else { 4 })?.into()));
-    let registered = thread.shared.register(id, pid, &mailbox)?;
-    Some((mailbox, registered))
 }
 
 /// Meets a combination of user, database and settings for the first time: a server takes the settings, and what
@@ -267,6 +255,7 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
+        let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
         for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
             pool.disown(self.thread.index, self.id);
         }
@@ -291,8 +280,11 @@ impl Drive {
                 self.thread.recover(server, session_mode || asked || self.session.is_dirty());
             }
         }
-        if closed == Closed::Shutdown {
-            let hint = "The connection pooler is shutting down; connect again.";
+        if closed == Closed::Shutdown || closed == Closed::Killed && between_messages {
+            let hint = match closed {
+                Closed::Killed => "An administrator ended this connection (KILL_CLIENT).",
+                _ => "The connection pooler is shutting down; connect again.",
+            };
             self.farewell(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",

@@ -10,9 +10,11 @@ use std::time::Instant;
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::mailbox::Mailbox;
 use super::startup::Front;
+use crate::admin::Console;
 use crate::config::Settings;
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
@@ -39,6 +41,7 @@ pub struct Shared {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
     /// Clients by the process id and the head of the key they were given.
@@ -91,9 +94,9 @@ impl Account {
 }
 
 /// A client's entry among the mailboxes; gone when it is dropped, however the client's task ends.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     shared: Arc<Shared>,
-    pub(super) pid: i32,
+    pub(crate) pid: i32,
     pub(super) id: ClientId,
     head: [u8; 4],
 }
@@ -111,12 +114,28 @@ impl Shared {
     }
 
     /// A client's number among all.
-    pub(super) fn next_client(&self) -> ClientId {
+    pub(crate) fn next_client(&self) -> ClientId {
         self.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Registers a client: its mailbox, with the key that a cancel request must show. `pid`: its server's.
+    pub(crate) fn mailbox(
+        self: &Arc<Self>,
+        protocol_minor: u16,
+        pid: Option<i32>,
+        card: Arc<ClientCard>,
+    ) -> Option<(Arc<Mailbox>, Registered)> {
+        // 3.2 takes long keys; 3.0 exactly four bytes.
+        let key: [u8; 32] = crate::pool::key::random().ok()?;
+        let key = key.get(..if protocol_minor >= 2 { 32 } else { 4 })?;
+        let id = card.id;
+        let mailbox = Arc::new(Mailbox::new(key.into(), card));
+        let registered = self.register(id, pid, &mailbox)?;
+        Some((mailbox, registered))
+    }
+
     /// Enters a client under the process id it is told: its server's, or one that no server has.
-    pub(super) fn register(
+    fn register(
         self: &Arc<Self>,
         id: ClientId,
         pid: Option<i32>,
@@ -144,6 +163,7 @@ pub struct Parts {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
     pub policies_route: bool,
@@ -168,6 +188,7 @@ impl Shared {
             replicas: parts.replicas,
             snapshot: parts.snapshot,
             front: parts.front,
+            console: parts.console,
             meters: parts.meters,
             rules: parts.rules,
             mailboxes: DashMap::default(),
@@ -308,6 +329,7 @@ impl Thread {
 
     /// Cleans a server whose client is gone, then gives it back; closes it if that fails.
     pub(super) fn recover(self: &Rc<Self>, server: Box<Server>, dirty: bool) {
+        server.card.clean();
         let thread = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let reset = dirty.then(|| thread.shared.settings.pool.reset_query.clone());

@@ -239,6 +239,9 @@ impl Backend {
         if self.status == b'I' && ran.has(Effects::RESET_ALL) && !s.is_unsettled_setting() {
             s.reset_all(self);
         }
+        if self.status == b'I' && !end.is_ours() {
+            l.transaction();
+        }
         match end {
             Expect::Query(_) => {}
             Expect::Hidden => {

@@ -159,6 +159,12 @@ impl Backend {
         (self.rows, self.bytes) = (0, 0);
     }
 
+    /// No message of the server is cut in half between it and the client.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.rest == 0
+    }
+
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
     #[must_use]
     pub fn status(&self) -> u8 {

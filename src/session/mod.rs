@@ -56,6 +56,8 @@ pub trait Ledger {
     fn judged(&mut self, judgement: &Judgement);
     /// The server finished a statement: rows by its command tag, bytes it sent for it.
     fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The server ended a transaction of the client's.
+    fn transaction(&mut self) {}
     /// The client now holds its server for these further reasons.
     fn pinned(&mut self, reasons: Effects);
     /// Whether a statement that runs code we do not see (functions, triggers) may leave state behind, for all that is

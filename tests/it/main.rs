@@ -27,6 +27,7 @@ mod guard_block;
 mod guard_warn;
 mod route_replica;
 mod metrics;
+mod console;
 mod shutdown;
 mod reload;
 mod crowd;
