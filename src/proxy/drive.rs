@@ -258,6 +258,7 @@ impl Drive {
             debug_assert!(consumed == again.len() || result.is_err(), "whole messages");
             return result;
         }
+        server.worn |= self.session.wears();
         if self.session.is_unsettled() {
             let mut up = Outlet::new(&[], &mut work.spill);
             let meter = self.ident.meter_of(server);
@@ -266,7 +267,6 @@ impl Drive {
                 return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
             }
         }
-        server.worn |= self.session.wears();
         self.pinned.note(&self.ident.primary.node, self.session.holds());
         if self.session.releases() && server.pipe.unsent() == 0 {
             self.release(cx);

@@ -114,6 +114,8 @@ pub struct Session {
     /// It is being asked.
     pub(super) asking: bool,
     pub(super) touched: Option<Box<Touched>>,
+    /// Its server will never be as new again.
+    pub(super) wears: bool,
     pub(super) restores: Restores,
     /// In this transaction a text may not mean what it meant before.
     pub(super) in_flux: bool,
@@ -149,6 +151,7 @@ impl Session {
             asked: Effects::NONE,
             asking: false,
             touched: None,
+            wears: false,
             restores: Restores::default(),
             in_flux: false,
             schema_changes: false,

@@ -28,7 +28,7 @@ impl Session {
     /// The server has been in a state that a new connection is not in, even after a reset.
     #[must_use]
     pub fn wears(&self) -> bool {
-        self.held.has_any(WEARS)
+        self.wears
     }
 
     /// The server may have something of this client's that the next one must not see.
@@ -63,6 +63,7 @@ impl Session {
             return;
         }
         j.custom_settings.iter().for_each(|name| ledger.custom_setting(name));
+        self.wears |= j.effects.meant().has_any(WEARS);
         self.sequences(ledger, j, t);
         self.suspects(ledger, j, t);
         self.note_flux(j.effects);
@@ -174,7 +175,7 @@ impl Session {
 }
 
 /// A temporary schema, libraries, whatever is not seen.
-const WEARS: Effects = Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
+pub(super) const WEARS: Effects = Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
 
 /// May give a sequence its next value.
 const MOVES: Effects = Effects::MOVES_SEQUENCE.and(Effects::CALLS).and(Effects::ANY_SETTING);

@@ -14,6 +14,7 @@ use super::backend::Backend;
 use super::client::{Mode, Session};
 use super::expect::Expect;
 use super::outlet::Outlet;
+use super::pins::WEARS;
 use crate::guard::Effects;
 use crate::wire::{backend as view, frontend};
 
@@ -286,6 +287,7 @@ impl Session {
     pub(super) fn hold<L: Ledger>(&mut self, kinds: Effects, ledger: &mut L) {
         let new = kinds.pins().without(self.held);
         if !new.is_none() {
+            self.wears |= new.has_any(WEARS);
             self.held = self.held.and(new);
             ledger.pinned(new);
         }

@@ -22,6 +22,8 @@ mod statement_mode;
 mod pool_queue;
 mod pool_lifecycle;
 mod prepared;
+mod own_server;
+mod pin_limits;
 mod pinning;
 mod guard_block;
 mod guard_warn;
