@@ -88,10 +88,16 @@ mod tests {
         assert_eq!(written, expected, "docs/{name} is out of date: UPDATE=1 cargo test pages_of_the_manual");
     }
 
+    /// The table of kinds stands where the page says so.
+    fn session_page() -> String {
+        include_str!("session_page.md").replace("{kinds}", &crate::session::kinds::table())
+    }
+
     #[test]
     fn pages_of_the_manual() {
         page("CONFIG.md", &crate::config::documentation());
         page("CONSOLE.md", &crate::admin::sheet::documentation());
+        page("SESSION.md", &session_page());
         page("RULES.md", &crate::guard::rules::documentation());
     }
 }

@@ -29,6 +29,7 @@ mod extended;
 mod names;
 mod outlet;
 mod pins;
+pub mod kinds;
 mod materialise;
 mod prepared;
 mod probe;

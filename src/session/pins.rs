@@ -175,7 +175,8 @@ impl Session {
 }
 
 /// A temporary schema, libraries, whatever is not seen.
-pub(super) const WEARS: Effects = Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
+pub(super) const WEARS: Effects =
+    Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
 
 /// May give a sequence its next value.
 const MOVES: Effects = Effects::MOVES_SEQUENCE.and(Effects::CALLS).and(Effects::ANY_SETTING);

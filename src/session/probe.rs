@@ -13,6 +13,7 @@ use super::align::{ParamSet, literal};
 use super::backend::Backend;
 use super::client::{Mode, Session};
 use super::expect::Expect;
+use super::kinds;
 use super::outlet::Outlet;
 use super::pins::WEARS;
 use crate::guard::Effects;
@@ -24,25 +25,6 @@ const MANY: usize = 64;
 const ANSWER_MAX: usize = 256 << 10;
 /// How often a probe that was cancelled is sent again.
 const TRIES: u8 = 3;
-
-/// How each kind shows, as a boolean expression. Operators and functions are named with their schema: the client
-/// may have put anything in its search_path.
-const SHOWS: [(Effects, &str); 6] = [
-    (Effects::ROLE, ""), // made with the user's name
-    (
-        Effects::TEMP_TABLE,
-        "EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
-         AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
-    ),
-    (Effects::LISTEN, "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
-    (
-        Effects::ADVISORY_LOCK,
-        "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
-    ),
-    (Effects::SQL_PREPARE, "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
-    (Effects::HOLD_CURSOR, "EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
-];
 
 /// Settings made in this session, whatever made them. Names that belong to no loaded extension (`app.user`) are not
 /// listed by any server.
@@ -110,17 +92,10 @@ impl Probe {
 
     fn sql(&self, user: &str) -> String {
         let mut sql = "/* pgsluice: what the session left */ SELECT ''".to_owned();
-        for (kind, shows) in SHOWS.iter().filter(|(kind, _)| self.kinds.has(*kind)) {
-            sql.push_str(", ");
-            if *kind == Effects::ROLE {
-                sql.push_str(
-                    "pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' \
-                     OR SESSION_USER::pg_catalog.text OPERATOR(pg_catalog.<>) ",
-                );
-                literal(&mut sql, user);
-            } else {
-                sql.push_str(shows);
-            }
+        let mut user_literal = String::new();
+        literal(&mut user_literal, user);
+        for (_, shows) in kinds::shown(self.kinds) {
+            let _ = write!(sql, ", {}", shows.replace(kinds::USER, &user_literal));
         }
         for name in &self.touched.names {
             sql.push_str(", pg_catalog.current_setting(");
@@ -159,10 +134,9 @@ impl Probe {
     /// The answer in parts: which kinds are there, named settings, listed settings.
     fn answer(&self) -> Option<Answer<'_>> {
         let (first, listed) = self.rows.split_first()?;
-        let kinds = SHOWS.iter().map(|(kind, _)| *kind).filter(|kind| self.kinds.has(*kind));
         let mut columns = first.iter().skip(1);
         let mut held = Effects::NONE;
-        for kind in kinds {
+        for (kind, _) in kinds::shown(self.kinds) {
             match columns.next()?.as_deref()? {
                 "t" => held = held.and(kind),
                 "f" => {}
