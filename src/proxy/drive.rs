@@ -425,7 +425,7 @@ impl Drive {
                 self.link(server);
                 return Ok(true);
             }
-            if server.owner == self.id {
+            if server.owner == self.id && lane == Lane::Primary {
                 return Err(Event::Fallen(server));
             }
         }
