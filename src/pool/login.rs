@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 pub use super::connect_error::ConnectError;
 use super::connect_error::{is_local, unreachable_or_local};
 use super::key::LoginKey;
-use crate::config::{Host, SslMode};
+use crate::config::{ChannelBinding, Host, SslMode};
 use crate::proxy::stream::Stream;
 use crate::proxy::tls::ServerTls;
 use crate::wire::auth_message::{self, Authentication, Malformed, ServerError};
@@ -102,8 +102,8 @@ async fn authenticated<'a>(
     };
     let attempt = async |tls: bool| {
         let stream = open(target).await?;
-        let stream = if tls { upgrade(target, mode, stream).await? } else { stream };
-        Login::new(target, stream).run(user, database, key, parameters).await
+        let (stream, binding) = if tls { upgrade(target, mode, stream).await? } else { (stream, None) };
+        Login::new(target, stream, binding).run(user, database, key, parameters).await
     };
     let first = attempt(!matches!(mode, SslMode::Disable | SslMode::Allow)).await;
     match (&first, mode) {
@@ -126,7 +126,7 @@ pub async fn dial(target: &Target) -> Result<Stream, ConnectError> {
         let stream = open(target).await?;
         match (&target.host, target.tls.mode()) {
             (Host::Unix(..), _) | (_, SslMode::Disable | SslMode::Allow) => Ok(stream),
-            (_, mode) => upgrade(target, mode, stream).await,
+            (_, mode) => Ok(upgrade(target, mode, stream).await?.0),
         }
     })
     .await
@@ -154,32 +154,42 @@ async fn open(target: &Target) -> Result<Stream, ConnectError> {
     }
 }
 
-/// SSLRequest and the handshake; `prefer` goes on in the clear if the server has no TLS.
-async fn upgrade(target: &Target, mode: SslMode, mut stream: Stream) -> Result<Stream, ConnectError> {
+/// What channel binding binds to, where the server has shown a certificate that allows it.
+type EndPoint = Option<Vec<u8>>;
+
+/// SSLRequest (unless the URL says otherwise) and the handshake; `prefer` goes on in the clear if the server has no
+/// TLS.
+async fn upgrade(
+    target: &Target,
+    mode: SslMode,
+    mut stream: Stream,
+) -> Result<(Stream, EndPoint), ConnectError> {
     let failed = |source: io::Error| unreachable_or_local(&target.host, source);
     let tls = |problem: String| ConnectError::Tls { host: target.host.clone(), problem };
-    let mut request = Vec::new();
-    startup::ssl_request(&mut request);
-    stream.write_all(&request).await.map_err(failed)?;
-    // One byte and no more: whatever a man in the middle adds becomes part of the handshake and spoils it.
-    match stream.read_u8().await.map_err(failed)? {
-        b'S' => {
-            let Host::Tcp(name, _) = &target.host else {
-                return Err(tls("not over a unix socket".to_owned()));
-            };
-            target.tls.connect(stream, name).await.map_err(|error| tls(error.to_string()))
+    if !target.tls.is_direct() {
+        let mut request = Vec::new();
+        startup::ssl_request(&mut request);
+        stream.write_all(&request).await.map_err(failed)?;
+        // One byte and no more: whatever a man in the middle adds becomes part of the handshake and spoils it.
+        match stream.read_u8().await.map_err(failed)? {
+            b'S' => {}
+            b'N' if mode == SslMode::Prefer => return Ok((stream, None)),
+            b'N' => return Err(tls(format!("the server has none, sslmode={} wants it", mode.name()))),
+            // 'E' and an error text that nobody has vouched for: not to be shown.
+            _ => return Err(tls("the server does not answer SSLRequest".to_owned())),
         }
-        b'N' if mode == SslMode::Prefer => Ok(stream),
-        b'N' => Err(tls(format!("the server has none, sslmode={} wants it", mode.name()))),
-        // 'E' and an error text that nobody has vouched for: not to be shown.
-        _ => Err(tls("the server does not answer SSLRequest".to_owned())),
     }
+    let Host::Tcp(name, _) = &target.host else {
+        return Err(tls("not over a unix socket".to_owned()));
+    };
+    target.tls.connect(stream, name).await.map_err(|error| tls(error.to_string()))
 }
 
 /// A login under way.
 struct Login<'a> {
     target: &'a Target,
     stream: Stream,
+    binding: EndPoint,
     /// Received and not yet read.
     inbound: Vec<u8>,
     /// Bytes received so far.
@@ -189,8 +199,16 @@ struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    const fn new(target: &'a Target, stream: Stream) -> Self {
-        Self { target, stream, inbound: Vec::new(), total: 0, authenticated: false, notices: Vec::new() }
+    const fn new(target: &'a Target, stream: Stream, binding: EndPoint) -> Self {
+        Self {
+            target,
+            stream,
+            binding,
+            inbound: Vec::new(),
+            total: 0,
+            authenticated: false,
+            notices: Vec::new(),
+        }
     }
 
     /// StartupMessage, then whatever the server asks, up to AuthenticationOk.
@@ -212,6 +230,7 @@ impl<'a> Login<'a> {
                 (tag, _) => return Err(self.unexpected(tag)),
             };
             let question = auth_message::authentication(&body).map_err(|error| self.malformed(error))?;
+            self.bound_enough(&question, &scram)?;
             if question == Authentication::Ok {
                 // Who asked for SCRAM must prove in turn that it knows the verifier.
                 return match scram {
@@ -263,9 +282,6 @@ impl<'a> Login<'a> {
                 Scram::NotAsked
             }
             (Authentication::Sasl(mechanisms), Scram::NotAsked) => {
-                if !mechanisms.contains(&scram::MECHANISM.as_bytes()) {
-                    return Err(self.no_key("the server wants a SASL mechanism other than SCRAM-SHA-256"));
-                }
                 match key {
                     LoginKey::Scram(_) | LoginKey::Password(_) => {}
                     LoginKey::Md5(_) => {
@@ -273,10 +289,7 @@ impl<'a> Login<'a> {
                     }
                     LoginKey::None => return Err(self.no_key("the server wants a password, none is known")),
                 }
-                let nonce = super::key::nonce().map_err(|error| self.protocol(error.to_string()))?;
-                let exchange = ClientExchange::begin(nonce, "n,,", &[]);
-                let first = exchange.client_first();
-                startup::sasl_initial_response(&mut out, scram::MECHANISM, first.as_bytes());
+                let exchange = self.client_first(&mechanisms, &mut out)?;
                 Scram::First(exchange)
             }
             (Authentication::SaslContinue(data), Scram::First(exchange)) => {
@@ -297,6 +310,49 @@ impl<'a> Login<'a> {
         };
         self.send(&out).await?;
         Ok(next)
+    }
+
+    /// `channel_binding=require`: whatever proves us without it is refused before anything secret is sent.
+    fn bound_enough(&self, question: &Authentication<'_>, scram: &Scram) -> Result<(), ConnectError> {
+        let asked_otherwise = match question {
+            Authentication::Ok => matches!(scram, Scram::NotAsked),
+            Authentication::Md5Password(_) | Authentication::CleartextPassword => true,
+            _ => false,
+        };
+        if asked_otherwise && self.target.tls.channel_binding() == ChannelBinding::Require {
+            let problem = "channel_binding=require, but the server authenticates without it";
+            return Err(self.protocol(problem.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Chooses a mechanism: with channel binding wherever both sides can.
+    fn client_first(&self, mechanisms: &[&[u8]], out: &mut Vec<u8>) -> Result<ClientExchange, ConnectError> {
+        let offered = |mechanism: &str| mechanisms.contains(&mechanism.as_bytes());
+        let wanted = self.target.tls.channel_binding();
+        let data = self.binding.as_deref().filter(|_| wanted != ChannelBinding::Disable);
+        let nonce = super::key::nonce().map_err(|error| self.protocol(error.to_string()))?;
+        let (mechanism, exchange) = match data {
+            Some(data) if offered(scram::MECHANISM_PLUS) => {
+                (scram::MECHANISM_PLUS, ClientExchange::begin(nonce, scram::BOUND, data))
+            }
+            _ if wanted == ChannelBinding::Require => {
+                let problem = if self.stream.is_tls() {
+                    "channel_binding=require, but the server does not offer it"
+                } else {
+                    "channel_binding=require, but the connection has no TLS"
+                };
+                return Err(self.protocol(problem.to_owned()));
+            }
+            _ if !offered(scram::MECHANISM) => {
+                return Err(self.no_key("the server wants a SASL mechanism other than SCRAM-SHA-256"));
+            }
+            // We could: the server checks that the offer was not taken out of its message.
+            Some(_) => (scram::MECHANISM, ClientExchange::begin(nonce, "y,,", &[])),
+            None => (scram::MECHANISM, ClientExchange::begin(nonce, "n,,", &[])),
+        };
+        startup::sasl_initial_response(out, mechanism, exchange.client_first().as_bytes());
+        Ok(exchange)
     }
 
     async fn client_final(

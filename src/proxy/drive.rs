@@ -73,6 +73,8 @@ pub(super) struct Drive {
     pub(super) client: Pipe,
     pub(super) session: Session,
     pub(super) server: Option<Box<Server>>,
+    /// The server is this client's own and goes with it; its settings are what it was opened with.
+    pub(super) own: bool,
     pub(super) mailbox: Arc<Mailbox>,
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
@@ -123,13 +125,14 @@ impl Drive {
         thread.meters.client_bytes_received.add(leftover.len() as u64);
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
-        let (server, carry, held) = (None, leftover, false);
+        let (server, own, carry, held) = (None, false, leftover, false);
         Self {
             thread,
             ident,
             client,
             session,
             server,
+            own,
             mailbox,
             _registered: registered,
             presence,
@@ -314,7 +317,7 @@ impl Drive {
             {
                 self.since = Instant::now();
                 // A client that is pinned has made settings of its own.
-                if self.session.pins().is_none() {
+                if self.session.pins().is_none() && !self.own {
                     server.backend.align(self.session.settings(), &mut up);
                 }
             }
@@ -411,8 +414,8 @@ impl Drive {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
-        // Shutting down: whoever is in a transaction may end it.
-        if self.mailbox.shutting_down() && self.server.is_none() {
+        // Shutting down: whoever is in a transaction may end it; replication has no end.
+        if self.mailbox.shutting_down() && (self.own || self.server.is_none()) {
             return Err(Event::Closed(Closed::Shutdown));
         }
         Ok(())

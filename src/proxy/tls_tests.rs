@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::config::SslMode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -36,7 +37,7 @@ impl Files {
     }
 
     fn certificate(&self, name: &str) -> Result<Certificate, TlsError> {
-        Certificate::load(&self.path(&format!("{name}.crt")), &self.path(&format!("{name}.key")))
+        Certificate::load(&self.path(&format!("{name}.crt")), &self.path(&format!("{name}.key")), None)
     }
 }
 
@@ -72,13 +73,13 @@ fn the_expiry_is_the_certificates_own_and_follows_a_reload() {
 async fn trusts(certificate: &Certificate, tls: &ServerTls, host: &str) -> bool {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let client = async {
-        let mut stream = tls.connect(Stream::from_unix(ours), host).await?;
+        let (mut stream, _) = tls.connect(Stream::from_unix(ours), host).await?;
         stream.write_all(b"hello").await?;
         stream.flush().await?;
         Ok(stream) // open until the other side is done
     };
     let server = async {
-        let mut stream = certificate.accept(Stream::from_unix(theirs)).await?;
+        let mut stream = certificate.accept(Stream::from_unix(theirs), &[]).await?.stream;
         let mut text = [0; 5];
         stream.read_exact(&mut text).await?;
         assert_eq!(&text, b"hello");
@@ -149,9 +150,9 @@ async fn an_encrypted_connection_moves_between_runtimes() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (ours, theirs) = tokio::join!(
         tls.connect(Stream::from_unix(ours), "x"),
-        certificate.accept(Stream::from_unix(theirs))
+        certificate.accept(Stream::from_unix(theirs), &[])
     );
-    let (ours, mut theirs) = (ours.unwrap().detach().unwrap(), theirs.unwrap());
+    let (ours, mut theirs) = (ours.unwrap().0.detach().unwrap(), theirs.unwrap().stream);
     let mover = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

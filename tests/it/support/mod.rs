@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 pub mod lab;
+pub mod pki;
 pub mod programs;
 pub mod raw;
 pub mod session;
