@@ -152,8 +152,8 @@ settings! {
     /// How clients log in.
     auth: AuthSettings {
         /// What is asked of clients. `auto`: what the role's stored secret is for. `cert`: a client certificate whose
-        /// common name is the user (needs `client_tls_sslmode = "verify-full"`). Over TLS, SCRAM is offered with channel
-        /// binding too.
+        /// common name is the user (needs `client_tls_sslmode = "verify-full"`); server connections then need the user's
+        /// password in `auth_file`, or a server that asks for none. Over TLS, SCRAM is offered with channel binding too.
         auth_type: AuthType = "auto";
         /// Reads a role's stored secret on the primary: `$1` is the role, the answer is its name and its secret.
         /// Every name and operator in it should be schema-qualified.

@@ -2,7 +2,7 @@
 
 use crate::support::lab::options;
 use crate::support::pki::{Pki, encrypted};
-use crate::support::{Builder, Frame, Lab, Sluice, eventually, msg, programs, proxy};
+use crate::support::{Builder, Frame, Lab, Sluice, eventually, lab, msg, programs, proxy};
 
 fn psql(sluice: &Sluice, pki: &Pki, binding: &str) -> programs::Outcome {
     let mut command = programs::program("psql", sluice);
@@ -44,10 +44,13 @@ async fn both_legs_are_bound_each_to_its_own_certificate() {
 #[tokio::test]
 async fn without_tls_to_the_server_a_required_binding_fails() {
     crate::needs_proxy!();
-    let sluice = proxy();
-    let url =
-        format!("{}?sslmode=disable&channel_binding=require", crate::support::lab().cluster.url("postgres"));
-    let sluice = sluice.primary(url).setting("[auth]\nauth_type = \"trust\"").start();
+    let database = lab().database();
+    let list = std::env::temp_dir().join(format!("pgsluice-binding-{}", std::process::id()));
+    std::fs::write(&list, format!("\"{}\" \"{}\"\n", database.user, database.password)).unwrap();
+    let url = format!("{}?sslmode=disable&channel_binding=require", lab().cluster.url("postgres"));
+    let auth = format!("[auth]\nauth_type = \"trust\"\nauth_file = \"{}\"", list.display());
+    let sluice = proxy().primary(url).setting(&auth).start_for(database);
+    let _ = std::fs::remove_file(list);
     let error = sluice.config().connect(tokio_postgres::NoTls).await.map(drop).unwrap_err();
     let text = error.as_db_error().map(|e| e.message().to_owned()).unwrap_or_default();
     assert!(text.contains("channel_binding=require, but"), "{error:?}");

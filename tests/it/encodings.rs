@@ -107,9 +107,13 @@ async fn compare(database_encoding: &str, client_encoding: &str, word: &[u8]) {
     for name in ["client_encoding", "server_encoding"] {
         assert_eq!(through.parameters[name], direct.parameters[name], "{what}");
     }
+    // One after the other: the script leaves nothing behind.
+    let mut expected = Vec::new();
     for message in script(word) {
         direct.send(&message).await;
-        let expected = comparable(direct.until_ready().await);
+        expected.push(comparable(direct.until_ready().await));
+    }
+    for (message, expected) in script(word).into_iter().zip(expected) {
         through.send(&message).await;
         let found = comparable(through.until_ready().await);
         assert_eq!(found, expected, "{what}: {}", String::from_utf8_lossy(&message));
@@ -146,10 +150,11 @@ async fn a_database_of_bytes() {
     compare("SQL_ASCII", "UTF8", "é".as_bytes()).await;
 }
 
-/// One server connection between clients of different encodings.
+/// Few server connections between clients of different encodings. (One of SJIS keeps its own: there a backslash may
+/// be half a letter, and the text counts as unparsed.)
 #[tokio::test]
 async fn clients_of_several_encodings_share_a_server() {
-    let sluice = start(database("UTF8"), 1);
+    let sluice = start(database("UTF8"), 2);
     let mut clients = Vec::new();
     for (encoding, word) in TABLE[..3].iter().chain(&E_ACUTE) {
         clients.push((login(&sluice, sluice.port, encoding).await, *encoding, *word));
