@@ -230,7 +230,7 @@ async fn login(thread: &Rc<Thread>, stream: Stream) -> Option<Box<startup::Admit
     match outcome {
         Ok(Ok(Welcome::Admitted(admitted))) => {
             thread.meters.client_login(true);
-            client_log::came(shared, &admitted.user, &admitted.database, &admitted.stream);
+            client_log::came(shared, &admitted);
             return Some(admitted);
         }
         Ok(Ok(Welcome::Cancel { pid, key, stream })) => {

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::pki::{Dribble, Pki, handshake, in_url};
+use crate::support::pki::{Dribble, Pki, encrypted, handshake, in_url};
 use crate::support::raw::tags;
 use crate::support::{Raw, Sluice, msg, proxy};
 
@@ -45,6 +45,10 @@ async fn within_it_more_encryption_is_declined() {
         assert_eq!(raw.byte().await, Some(b'N'));
     }
     works(&sluice, &mut raw).await;
+    let mut raw = encrypted(sluice.port, pki.client(PROTOCOL, None)).await;
+    raw.send(&msg::gssenc_request()).await;
+    assert_eq!(raw.byte().await, Some(b'N'));
+    works(&sluice, &mut raw).await;
 }
 
 /// A browser that was led here speaks TLS as well.
@@ -60,7 +64,7 @@ async fn clients_of_another_protocol_are_refused() {
         assert_eq!(unnamed.until_closed().await, []);
     }
     // After SSLRequest it is clear what is spoken.
-    let mut asked = crate::support::pki::encrypted(sluice.port, pki.client(&[], None)).await;
+    let mut asked = encrypted(sluice.port, pki.client(&[], None)).await;
     works(&sluice, &mut asked).await;
 }
 

@@ -200,3 +200,21 @@ async fn an_application_may_name_itself_in_its_own_encoding() {
     let name = frames[1].columns().remove(0).unwrap();
     assert!(name.starts_with("caf") && name.is_ascii(), "{name}");
 }
+
+/// What a start-up packet says beyond ASCII holds on a server that another encoding was used on before.
+#[tokio::test]
+async fn start_up_settings_beyond_ascii_survive_other_encodings() {
+    let sluice = start(database("UTF8"), 1);
+    let mut other = login(&sluice, sluice.port, "LATIN1").await;
+    let database = &sluice.database;
+    let more = [("my.setting", "é表"), ("client_encoding", "UTF8")];
+    let mut raw =
+        Raw::login(sluice.port, &database.user, &database.password, &database.name, &more).await.unwrap();
+    for _ in 0..2 {
+        other.send(&query("SELECT '{}'", b"\xe9")).await;
+        other.until_ready().await;
+        let frames = raw.query("SHOW my.setting").await;
+        let row = frames.iter().find(|f| f.tag == b'D').unwrap_or_else(|| panic!("{frames:?}"));
+        assert_eq!(row.columns(), [Some("é表".to_owned())]);
+    }
+}
