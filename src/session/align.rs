@@ -88,7 +88,14 @@ impl ParamSet {
     }
 }
 
+/// A text beyond ASCII is written by its bytes: the server reads a query in the encoding of whoever it served last.
 fn literal(sql: &mut String, value: &str) {
+    if !value.is_ascii() {
+        sql.push_str("pg_catalog.convert_from(E'\\\\x");
+        value.bytes().for_each(|byte| sql.push_str(&format!("{byte:02x}")));
+        sql.push_str("', E'UTF8')");
+        return;
+    }
     sql.push_str("E'");
     for c in value.chars() {
         if c == '\'' || c == '\\' {
@@ -155,6 +162,15 @@ mod tests {
         let evil = ParamSet::new([(r#"x"; DROP TABLE t; --"#, "1")]);
         assert!(
             ParamSet::default().align_from(&evil).unwrap().starts_with(r#"RESET "x""; drop table t; --""#)
+        );
+    }
+
+    #[test]
+    fn beyond_ascii_the_encoding_is_said() {
+        let a = ParamSet::new([("x.y", "\u{e9}'")]);
+        assert_eq!(
+            a.align_from(&ParamSet::default()).unwrap(),
+            r"SELECT pg_catalog.set_config(E'x.y', pg_catalog.convert_from(E'\\xc3a927', E'UTF8'), false)"
         );
     }
 
