@@ -40,13 +40,16 @@ pub struct SslOptions {
     /// Our certificate towards this server (`sslcert`) and its key (`sslkey`).
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// What the server's certificate is checked with (`sslrootcert`).
+    /// What the server's certificate is checked with (`sslrootcert`); see [`Self::SYSTEM`].
     pub root: Option<PathBuf>,
 }
 
 impl SslOptions {
     pub(super) const KEYWORDS: [&'static str; 5] =
         ["channel_binding", "sslnegotiation", "sslcert", "sslkey", "sslrootcert"];
+
+    /// As `sslrootcert`: the system's roots, whatever the settings name.
+    pub const SYSTEM: &'static str = "system";
 
     /// Takes the value of one of [`Self::KEYWORDS`].
     pub(super) fn set(&mut self, keyword: &str, value: String) -> Result<(), String> {
@@ -81,6 +84,7 @@ impl SslOptions {
         [(cert, &self.cert), (key, &self.key), (root, &self.root)]
             .into_iter()
             .filter_map(|(keyword, file)| Some((keyword, file.as_ref()?)))
+            .filter(|(_, file)| file.as_os_str() != Self::SYSTEM)
     }
 }
 

@@ -14,12 +14,13 @@ use tokio::net::{TcpStream, UnixStream};
 pub use super::connect_error::ConnectError;
 use super::connect_error::{is_local, unreachable_or_local};
 use super::key::LoginKey;
-use crate::config::{ChannelBinding, Host, SslMode};
+use super::prove::Scram;
+use crate::config::{Host, SslMode};
 use crate::proxy::stream::Stream;
 use crate::proxy::tls::ServerTls;
 use crate::wire::auth_message::{self, Authentication, Malformed, ServerError};
 use crate::wire::reply;
-use crate::wire::scram::{self, ClientExchange, Expected, ScramError};
+use crate::wire::scram::ScramError;
 use crate::wire::startup;
 
 /// Most bytes a server may send until its first ReadyForQuery.
@@ -155,7 +156,7 @@ async fn open(target: &Target) -> Result<Stream, ConnectError> {
 }
 
 /// What channel binding binds to, where the server has shown a certificate that allows it.
-type EndPoint = Option<Vec<u8>>;
+pub(super) type EndPoint = Option<Vec<u8>>;
 
 /// SSLRequest (unless the URL says otherwise) and the handshake; `prefer` goes on in the clear if the server has no
 /// TLS.
@@ -186,10 +187,10 @@ async fn upgrade(
 }
 
 /// A login under way.
-struct Login<'a> {
-    target: &'a Target,
-    stream: Stream,
-    binding: EndPoint,
+pub(super) struct Login<'a> {
+    pub(super) target: &'a Target,
+    pub(super) stream: Stream,
+    pub(super) binding: EndPoint,
     /// Received and not yet read.
     inbound: Vec<u8>,
     /// Bytes received so far.
@@ -248,135 +249,6 @@ impl<'a> Login<'a> {
         }
     }
 
-    async fn answer(
-        &mut self,
-        question: Authentication<'_>,
-        user: &str,
-        key: &LoginKey,
-        scram: Scram,
-    ) -> Result<Scram, ConnectError> {
-        let mut out = Vec::new();
-        let next = match (question, scram) {
-            (Authentication::Md5Password(salt), Scram::NotAsked) => {
-                let response = match key {
-                    LoginKey::Md5(hash) => hash.response(salt),
-                    LoginKey::Password(password) => {
-                        crate::wire::md5::Md5Hash::of(password.bytes(), user).response(salt)
-                    }
-                    LoginKey::Scram(_) => {
-                        return Err(self.no_key("the server wants md5, a SCRAM key is known"));
-                    }
-                    LoginKey::None => return Err(self.no_key("the server wants a password, none is known")),
-                };
-                startup::password_message(&mut out, &response);
-                Scram::NotAsked
-            }
-            (Authentication::CleartextPassword, Scram::NotAsked) => {
-                let LoginKey::Password(password) = key else {
-                    return Err(self.no_key("the server wants a password in the clear, only a key is known"));
-                };
-                if !self.stream.is_tls() && !matches!(self.target.host, Host::Unix(..)) {
-                    return Err(self.no_key("the server wants a password in the clear, without TLS"));
-                }
-                startup::password_message(&mut out, password.bytes());
-                Scram::NotAsked
-            }
-            (Authentication::Sasl(mechanisms), Scram::NotAsked) => {
-                match key {
-                    LoginKey::Scram(_) | LoginKey::Password(_) => {}
-                    LoginKey::Md5(_) => {
-                        return Err(self.no_key("the server wants SCRAM, an md5 hash is known"));
-                    }
-                    LoginKey::None => return Err(self.no_key("the server wants a password, none is known")),
-                }
-                let exchange = self.client_first(&mechanisms, &mut out)?;
-                Scram::First(exchange)
-            }
-            (Authentication::SaslContinue(data), Scram::First(exchange)) => {
-                let (last, expected) = self.client_final(&exchange, data, key).await?;
-                startup::sasl_response(&mut out, last.as_bytes());
-                Scram::Last(expected)
-            }
-            (Authentication::SaslFinal(data), Scram::Last(expected)) => {
-                expected.verify(data).map_err(|error| self.scram(error))?;
-                return Ok(Scram::Done);
-            }
-            (Authentication::Unsupported(_), _) => {
-                return Err(
-                    self.no_key("the server wants Kerberos, GSSAPI, SSPI or another method not supported")
-                );
-            }
-            _ => return Err(self.protocol("authentication messages out of order".to_owned())),
-        };
-        self.send(&out).await?;
-        Ok(next)
-    }
-
-    /// `channel_binding=require`: whatever proves us without it is refused before anything secret is sent.
-    fn bound_enough(&self, question: &Authentication<'_>, scram: &Scram) -> Result<(), ConnectError> {
-        let asked_otherwise = match question {
-            Authentication::Ok => matches!(scram, Scram::NotAsked),
-            Authentication::Md5Password(_) | Authentication::CleartextPassword => true,
-            _ => false,
-        };
-        if asked_otherwise && self.target.tls.channel_binding() == ChannelBinding::Require {
-            let problem = "channel_binding=require, but the server authenticates without it";
-            return Err(self.protocol(problem.to_owned()));
-        }
-        Ok(())
-    }
-
-    /// Chooses a mechanism: with channel binding wherever both sides can.
-    fn client_first(&self, mechanisms: &[&[u8]], out: &mut Vec<u8>) -> Result<ClientExchange, ConnectError> {
-        let offered = |mechanism: &str| mechanisms.contains(&mechanism.as_bytes());
-        let wanted = self.target.tls.channel_binding();
-        let data = self.binding.as_deref().filter(|_| wanted != ChannelBinding::Disable);
-        let nonce = super::key::nonce().map_err(|error| self.protocol(error.to_string()))?;
-        let (mechanism, exchange) = match data {
-            Some(data) if offered(scram::MECHANISM_PLUS) => {
-                (scram::MECHANISM_PLUS, ClientExchange::begin(nonce, scram::BOUND, data))
-            }
-            _ if wanted == ChannelBinding::Require => {
-                let problem = if self.stream.is_tls() {
-                    "channel_binding=require, but the server does not offer it"
-                } else {
-                    "channel_binding=require, but the connection has no TLS"
-                };
-                return Err(self.protocol(problem.to_owned()));
-            }
-            _ if !offered(scram::MECHANISM) => {
-                return Err(self.no_key("the server wants a SASL mechanism other than SCRAM-SHA-256"));
-            }
-            // We could: the server checks that the offer was not taken out of its message.
-            Some(_) => (scram::MECHANISM, ClientExchange::begin(nonce, "y,,", &[])),
-            None => (scram::MECHANISM, ClientExchange::begin(nonce, "n,,", &[])),
-        };
-        startup::sasl_initial_response(out, mechanism, exchange.client_first().as_bytes());
-        Ok(exchange)
-    }
-
-    async fn client_final(
-        &self,
-        exchange: &ClientExchange,
-        server_first: &[u8],
-        key: &LoginKey,
-    ) -> Result<(String, Expected), ConnectError> {
-        let challenge = exchange.challenge(server_first).map_err(|error| self.scram(error))?;
-        match key {
-            LoginKey::Scram(keys) => {
-                let (client, server) = keys.keys_for(&challenge).ok_or_else(|| {
-                    self.no_key("the password stored on the server is not the one the client logged in with")
-                })?;
-                Ok(exchange.answer(&challenge, client, Some(server)))
-            }
-            LoginKey::Password(password) => {
-                let keys = password.keys_for(&challenge).await.map_err(|error| self.scram(error))?;
-                Ok(exchange.answer(&challenge, &keys.0, Some(&keys.1)))
-            }
-            LoginKey::Md5(_) | LoginKey::None => Err(self.no_key("the server wants SCRAM, no key is known")),
-        }
-    }
-
     /// The next frame that is not a notice: tag and body. An ErrorResponse ends the login.
     async fn frame(&mut self) -> Result<(u8, Vec<u8>), ConnectError> {
         loop {
@@ -418,7 +290,7 @@ impl<'a> Login<'a> {
         Ok(())
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
         let write = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -426,7 +298,7 @@ impl<'a> Login<'a> {
         write.await.map_err(|source| unreachable_or_local(&self.target.host, source))
     }
 
-    fn protocol(&self, problem: String) -> ConnectError {
+    pub(super) fn protocol(&self, problem: String) -> ConnectError {
         ConnectError::Protocol { host: self.target.host.clone(), problem }
     }
 
@@ -434,27 +306,17 @@ impl<'a> Login<'a> {
         self.protocol(error.to_string())
     }
 
-    fn scram(&self, error: ScramError) -> ConnectError {
+    pub(super) fn scram(&self, error: ScramError) -> ConnectError {
         self.protocol(error.to_string())
     }
 
-    fn no_key(&self, problem: &'static str) -> ConnectError {
+    pub(super) fn no_key(&self, problem: &'static str) -> ConnectError {
         ConnectError::NoKey { host: self.target.host.clone(), problem }
     }
 
     fn unexpected(&self, tag: u8) -> ConnectError {
         self.protocol(format!("unexpected message {:?} during login", char::from(tag)))
     }
-}
-
-enum Scram {
-    NotAsked,
-    /// client-first is sent.
-    First(ClientExchange),
-    /// client-final is sent.
-    Last(Expected),
-    /// The server has proved itself.
-    Done,
 }
 
 /// From AuthenticationOk to ReadyForQuery.

@@ -10,6 +10,7 @@ pub mod key;
 pub mod login;
 mod notices;
 pub mod open;
+mod prove;
 pub mod reset;
 mod queue;
 mod server;

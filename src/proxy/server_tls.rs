@@ -60,6 +60,7 @@ impl ServerTls {
         let either = |own: &Option<PathBuf>, common: &Option<PathBuf>| own.clone().or_else(|| common.clone());
         let mut options = url.ssl.clone();
         options.root = either(&options.root, &files.server_tls_ca_file);
+        options.root = options.root.filter(|root| root.as_os_str() != SslOptions::SYSTEM);
         if options.cert.is_none() {
             options.cert.clone_from(&files.server_tls_cert_file);
             options.key.clone_from(&files.server_tls_key_file);

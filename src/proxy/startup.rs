@@ -152,21 +152,10 @@ pub type Welcoming = Pin<Box<dyn Future<Output = Result<Welcome, Refused>> + Sen
 #[must_use]
 pub fn welcome(stream: Stream, front: Arc<Front>) -> Welcoming {
     Box::pin(async move {
-        let mut wire = Wire::new(stream);
-        if wire.begins_with_tls().await? {
-            wire = wire.direct(&front).await?;
-        }
-        let mut asked = Asked::default();
-        let startup = loop {
-            match first_packet(&mut wire, &front, &mut asked).await {
-                Ok(First::Tls(certificate)) => wire = wire.upgrade(&certificate).await?,
-                Ok(First::Clear) => {}
-                Ok(First::Startup(startup)) => break startup,
-                Ok(First::Cancel { pid, key }) => {
-                    return Ok(Welcome::Cancel { pid, key, stream: wire.stream });
-                }
-                Err(refused) => return Err(wire.refuse(refused).await),
-            }
+        let (mut wire, opening) = opening(stream, &front).await?;
+        let startup = match opening {
+            Opening::Startup(startup) => startup,
+            Opening::Cancel { pid, key } => return Ok(Welcome::Cancel { pid, key, stream: wire.stream }),
         };
         match admit(&mut wire, &front, &startup).await {
             Ok((login, replication)) => Ok(Welcome::Admitted(Box::new(Admitted {
@@ -187,34 +176,32 @@ pub fn welcome(stream: Stream, front: Arc<Front>) -> Welcoming {
 /// Tells a client that cannot be taken why: too many clients, shutting down.
 ///
 /// What it sends first is read before, as long as `patience` lasts: a request for encryption would take the error
-/// for its answer, and a socket closed over unread data is reset, error and all. A cancel request is handed back.
+/// for its answer (and one that wants TLS believes no error outside of it), and a socket closed over unread data is
+/// reset, error and all. A cancel request is handed back.
 pub async fn turn_away(
     stream: Stream,
+    front: &Front,
     sqlstate: SqlState,
     message: &str,
     patience: Duration,
 ) -> Option<Welcome> {
-    let mut wire = Wire::new(stream);
-    let packets = async {
-        // Each kind of encryption may be asked for once.
-        for _ in 0..3 {
-            match wire.first_packet().await {
-                Ok(FirstPacket::SslRequest | FirstPacket::GssEncRequest) => wire.send(b"N").await.ok()?,
-                Ok(FirstPacket::Cancel { pid, key }) => return Some((pid, key)),
-                Ok(FirstPacket::Startup(_)) => {
-                    wire.refuse(Refused::told(sqlstate, message)).await;
-                    break;
-                }
-                Err(refused) => {
-                    wire.refuse(refused).await;
-                    break;
-                }
+    let talk = async {
+        let (mut wire, opening) = opening(stream, front).await.ok()?;
+        match opening {
+            Opening::Cancel { pid, key } => Some(Welcome::Cancel { pid, key, stream: wire.stream }),
+            Opening::Startup(_) => {
+                wire.refuse(Refused::told(sqlstate, message)).await;
+                None
             }
         }
-        None
     };
-    let (pid, key) = tokio::time::timeout(patience, packets).await.ok()??;
-    Some(Welcome::Cancel { pid, key, stream: wire.stream })
+    tokio::time::timeout(patience, talk).await.ok()?
+}
+
+/// What a client has come for.
+enum Opening {
+    Startup(Startup),
+    Cancel { pid: i32, key: Box<[u8]> },
 }
 
 enum First {
@@ -222,11 +209,24 @@ enum First {
     Tls(Arc<Certificate>),
     /// We said no: another first packet is next.
     Clear,
-    Startup(Startup),
-    Cancel {
-        pid: i32,
-        key: Box<[u8]>,
-    },
+    Opened(Opening),
+}
+
+/// Reads up to the first packet that is no request for encryption. Who is refused has been told.
+async fn opening(stream: Stream, front: &Front) -> Result<(Wire, Opening), Refused> {
+    let mut wire = Wire::new(stream);
+    if wire.begins_with_tls().await? {
+        wire = wire.direct(front).await?;
+    }
+    let mut asked = Asked::default();
+    loop {
+        match first_packet(&mut wire, front, &mut asked).await {
+            Ok(First::Tls(certificate)) => wire = wire.upgrade(&certificate).await?,
+            Ok(First::Clear) => {}
+            Ok(First::Opened(opening)) => return Ok((wire, opening)),
+            Err(refused) => return Err(wire.refuse(refused).await),
+        }
+    }
 }
 
 /// What may be asked for once.
@@ -261,10 +261,10 @@ async fn first_packet(wire: &mut Wire, front: &Front, asked: &mut Asked) -> Resu
         FirstPacket::SslRequest | FirstPacket::GssEncRequest => {
             Err(Refused::told(sqlstate::PROTOCOL_VIOLATION, "encryption requested twice"))
         }
-        FirstPacket::Cancel { pid, key } => Ok(First::Cancel { pid, key }),
+        FirstPacket::Cancel { pid, key } => Ok(First::Opened(Opening::Cancel { pid, key })),
         FirstPacket::Startup(startup) => {
             encrypted_enough(wire, front)?;
-            Ok(First::Startup(startup))
+            Ok(First::Opened(Opening::Startup(startup)))
         }
     }
 }

@@ -272,6 +272,33 @@ async fn a_stream_does_not_hold_up_a_shutdown() {
     assert_eq!(last.last().and_then(|f| f.field(b'C')).as_deref(), Some("57P01"), "{last:?}");
 }
 
+/// A reader that does not read stops its walsender, and fills nobody's memory.
+#[tokio::test]
+async fn a_slow_reader_is_waited_for() {
+    crate::needs_proxy!();
+    let sluice = start(proxy()).await;
+    let mut raw = walsender(&sluice, "true").await.unwrap();
+    let slot = format!("slow_{}", sluice.database.user);
+    let made = raw.query(&format!("CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL RESERVE_WAL")).await;
+    assert_eq!(tags(&made), "TDCZ", "{made:?}");
+    let start = one("SELECT pg_current_wal_flush_lsn()").unwrap();
+    let noise =
+        "SELECT pg_logical_emit_message(false, 'it', repeat('x', 100000)) FROM generate_series(1, 600)";
+    sluice.database.admin().await.batch_execute(noise).await.unwrap();
+    let before = sluice.memory();
+    raw.send(&msg::query(&format!("START_REPLICATION SLOT {slot} PHYSICAL {start}"))).await;
+    assert_eq!(raw.frame().await.unwrap().tag, b'W');
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let more = sluice.memory().saturating_sub(before);
+    assert!(more < 16 << 20, "{more} bytes more");
+    let mut bytes = 0;
+    while bytes < 50_000_000 {
+        let frame = raw.frame().await.unwrap();
+        assert_eq!(frame.tag, b'd', "{frame:?}");
+        bytes += frame.body.len();
+    }
+}
+
 /// A walsender knows the simple protocol only, and says so.
 #[tokio::test]
 async fn the_extended_protocol_is_the_servers_to_refuse() {
