@@ -6,6 +6,7 @@
 mod certificates;
 mod files;
 mod load;
+mod pin;
 mod print;
 mod settings;
 mod ssl;
@@ -15,8 +16,9 @@ mod value;
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
 pub use print::{documentation, print};
 pub use settings::{
-    AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings, MetricSettings, PoolSettings,
-    ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings,
+    AdminSettings, AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings,
+    MetricSettings, PoolSettings, ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting,
+    Settings,
 };
 pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
 pub use url::{Host, Secret, ServerUrl, SslMode};

@@ -45,11 +45,11 @@ fn expected<T: Value>(value: &DeValue<'_>) -> String {
     format!("must be {}, not {}", T::EXPECTED, crate::document::a(value.type_str()))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-fn text<'a, T: Value>(value: &'a DeValue<'_>) -> Result<&'a str, Faults> {
+pub(super) fn text<'a, T: Value>(value: &'a DeValue<'_>) -> Result<&'a str, Faults> {
     value.as_str().ok_or_else(|| expected::<T>(value).into())
 }
 

@@ -34,6 +34,7 @@ use super::auth_query::Asked;
 pub use super::auth_query::Service;
 pub use super::secret::Stored;
 use super::userlist::{self, UserlistError};
+use crate::admin::is_console;
 use crate::config::{Host, Secret, ServerUrl};
 use crate::pool::key::random;
 use crate::pool::login::Target;
@@ -101,6 +102,8 @@ struct Shared {
     own: Option<(Box<str>, Stored)>,
     /// Where a client may be let in without a password; `None` if nowhere.
     host: Option<Host>,
+    /// The database of the primary's URL: who may be let into the console without a password must be let in there.
+    home: Box<str>,
     asking: Option<mpsc::Sender<Asked>>,
     users: Cache<Box<str>, Arc<Slot<Known>>>,
     doors: Cache<Door, Arc<Slot<bool>>>,
@@ -180,6 +183,7 @@ impl Credentials {
             auth_file: source.auth_file,
             listed: ArcSwap::from_pointee(read_all(listed)),
             own,
+            home: source.primary.as_ref().map_or("", |primary| &primary.url.database).into(),
             host: source
                 .primary
                 .map(|primary| primary.target)
@@ -262,6 +266,7 @@ impl Credentials {
         if !could_connect || user.len() > MAX_NAME {
             return false;
         }
+        let database = if is_console(database) { &self.0.home } else { database };
         let slot = slot(&self.0.doors, &(Box::from(user), Box::from(database)));
         let open = slot.get(DOOR_FOR, Duration::ZERO, async |_| {
             let (reply, answer) = oneshot::channel();

@@ -5,6 +5,8 @@
 //! touches nothing another thread writes. Only when a thread is dry does it meet the others: in the node's
 //! queue, first come first served, with direct hand-over.
 
+/// What the console shows of a connection.
+pub mod card;
 mod connect_error;
 pub mod key;
 pub mod login;
@@ -12,14 +14,16 @@ mod notices;
 pub mod open;
 mod prove;
 pub mod reset;
+mod owner;
 mod queue;
 mod server;
 
 pub use notices::LoginNotices;
+pub use owner::{ClientId, NOBODY, Pinned};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +40,8 @@ use queue::NodeState;
 pub struct Limits {
     /// Most connections to one server.
     pub pool_size: usize,
+    /// Of these: most that clients may hold for their session state.
+    pub max_pinned: usize,
     pub min_pool_size: usize,
     /// `None`: for ever.
     pub query_wait_timeout: Option<Duration>,
@@ -57,10 +63,16 @@ pub struct Node {
     threads: usize,
     /// Clients in the queue. Read without the lock: zero is the common case.
     waiting: AtomicUsize,
+    /// Clients that hold a server for their session state.
+    pinned: AtomicUsize,
+    /// At the last look there was no place for another connection. A hint, read without the lock.
+    full: AtomicBool,
     state: Mutex<NodeState>,
     /// One line a second about log-ins that failed: thousands of clients may wait for the same server.
     trouble: Limiter,
     next_serial: AtomicUsize,
+    /// Of every connection that has logged in, by number.
+    cards: DashMap<u64, Arc<card::ServerCard>, ahash::RandomState>,
     pools: DashMap<Whose, Arc<KeyPool>, ahash::RandomState>,
 }
 
@@ -144,9 +156,12 @@ impl Node {
             limits,
             threads: threads.max(1),
             waiting: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             state: Mutex::default(),
             trouble: Limiter::new(1, 1),
             next_serial: AtomicUsize::new(0),
+            cards: DashMap::default(),
             pools: DashMap::default(),
         })
     }
@@ -203,6 +218,14 @@ impl Node {
         rows
     }
 
+    /// The cards of all connections, the oldest first.
+    #[must_use]
+    pub fn cards(&self) -> Vec<Arc<card::ServerCard>> {
+        let mut cards: Vec<_> = self.cards.iter().map(|entry| Arc::clone(&entry)).collect();
+        cards.sort_unstable_by_key(|card| card.id);
+        cards
+    }
+
     /// Clients in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -238,13 +261,20 @@ impl KeyPool {
         }
     }
 
-    /// An idle server of this thread, if nobody has a better claim. No waiting, no allocation.
+    /// An idle server of this thread for a client, if nobody has a better claim. No waiting, no allocation. As long as
+    /// there is room for another connection, none that is another client's.
     #[must_use]
-    pub fn try_checkout(&self, thread: usize) -> Option<Box<Server>> {
+    pub fn try_checkout(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
         if self.node.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        self.pop(thread)
+        self.take(thread, client, self.node.full.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, may_share)?;
+        Some(idle.remove(at))
     }
 
     fn pop(&self, thread: usize) -> Option<Box<Server>> {
@@ -252,9 +282,42 @@ impl KeyPool {
     }
 
     /// An idle server of any thread.
-    fn steal(&self, thread: usize) -> Option<Box<Server>> {
+    fn steal(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
         let n = self.idle.len();
-        (0..n).find_map(|i| self.pop((thread + i) % n))
+        (0..n).find_map(|i| self.take((thread + i) % n, client, may_share))
+    }
+
+    /// The process id of an idle server of this thread that is the client's from now on, if there is one that was
+    /// nobody's.
+    #[must_use]
+    pub fn claim(&self, thread: usize, client: ClientId) -> Option<i32> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, false)?;
+        let server = idle.get_mut(at)?;
+        server.belong_to(client);
+        Some(server.pid)
+    }
+
+    /// The client has left: what was its own is nobody's, or closed if it is worn.
+    pub fn disown(&self, thread: usize, client: ClientId) {
+        let Some(stack) = self.idle.get(thread) else { return };
+        let mut idle = lock(stack);
+        let Some(at) = idle.iter().position(|server| server.owner == client) else { return };
+        let worn = idle.get(at).is_some_and(|server| server.worn).then(|| idle.remove(at));
+        if let Some(server) = idle.get_mut(at).filter(|server| server.owner == client) {
+            server.owner = NOBODY;
+        }
+        drop(idle);
+        drop(worn); // outside the lock: its place goes to whoever waits
+    }
+
+    /// An idle server of the client's that has something to say: it is taken out, to be heard and closed.
+    #[must_use]
+    pub fn fallen(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = idle.iter().position(|server| server.owner == client)?;
+        let dead = idle.get_mut(at)?.is_dead();
+        dead.then(|| idle.remove(at))
     }
 
     /// Takes an idle, clean server back: for the next in the queue, or onto its thread's stack.
@@ -264,6 +327,7 @@ impl KeyPool {
             return; // its permit goes with it, to whoever waits
         }
         server.idle_since = now;
+        server.card.rest(now);
         if self.node.waiting.load(Ordering::SeqCst) == 0 {
             let thread = server.thread;
             match self.idle.get(thread) {
@@ -362,6 +426,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let limits = Limits {
             pool_size: 1,
+            max_pinned: 1,
             min_pool_size: 0,
             query_wait_timeout: Some(second),
             query_wait_notify: None,

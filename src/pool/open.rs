@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::card::Shown;
 use super::key::LoginKey;
 use super::login::{self, ConnectError};
+use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
 use super::server::Server;
-use super::{KeyPool, LoginNotices};
-use crate::guard::Lane;
+use super::{KeyPool, LoginNotices, Node};
 use crate::proxy::pipe::Pipe;
 use crate::session::Backend;
 use crate::wire::reply;
@@ -106,8 +107,8 @@ pub async fn open_with(
         let error = match attempt {
             Ok(mut greeting) => {
                 pool.set_notices(LoginNotices::of(&mut greeting));
-                let lane = node.lane;
-                return Ok(Box::new(welcome(greeting, permit, thread, lane, &node.limits)));
+                let card = Shown::new(&pool, &greeting.stream, greeting.pid);
+                return Ok(Box::new(welcome(greeting, card, permit, thread, node)));
             }
             Err(error) => error,
         };
@@ -138,11 +139,12 @@ fn may_pass(error: &ConnectError) -> bool {
 
 fn welcome(
     greeting: login::ServerGreeting,
+    card: Shown,
     permit: Permit,
     thread: usize,
-    lane: Lane,
-    limits: &super::Limits,
+    node: &Node,
 ) -> Server {
+    let (lane, limits) = (node.lane, &node.limits);
     let reported = greeting.parameters.into_iter().map(|(k, v)| (String::from(k), String::from(v)));
     let now = Instant::now();
     // Up to a tenth earlier, so that connections opened together do not end together.
@@ -155,8 +157,12 @@ fn welcome(
         cancel_key: greeting.cancel_key,
         thread,
         idle_since: now,
+        owner: NOBODY,
+        used: false,
+        worn: false,
         expires: now + lifetime,
         canceling: None,
+        card,
         permit,
     }
 }
@@ -190,7 +196,7 @@ mod tests {
         let pool = node(server.local_addr().unwrap().port()).pool("ann", "shop");
         let key = LoginKey::Password(Arc::new(Password::new(Secret::new("old"))));
         pool.set_login(&key);
-        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0) else { panic!("there is room") };
+        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0, 1) else { panic!("there is room") };
         let refuse = async {
             let mut stream = server.accept().await.unwrap().0;
             let _ = stream.read(&mut [0; 512]).await.unwrap();

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::owner::ClientId;
 use super::server::Server;
 use super::{KeyPool, Node, Purpose, lock};
 
@@ -119,6 +120,7 @@ impl Node {
                 let mut state = lock(&self.state);
                 let Some(waiter) = state.queue.pop_front() else {
                     state.open -= 1;
+                    self.full.store(false, Ordering::Relaxed);
                     return;
                 };
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -173,17 +175,21 @@ impl Node {
 impl KeyPool {
     /// A connection or the right to open one if there is any, else a place in the queue.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, thread: usize) -> Entered {
+    pub fn enter(self: &Arc<Self>, thread: usize, client: ClientId) -> Entered {
         let node = &self.node;
         let mut victim = None;
         let mut state = lock(&node.state);
         if state.queue.is_empty() {
-            if let Some(server) = self.steal(thread) {
+            if let Some(server) = self.steal(thread, client, false) {
                 return Entered::Granted(Grant::Server(server));
             }
             if state.open < node.limits.pool_size {
                 state.open += 1;
                 return Entered::Granted(Grant::Permit(Permit::new(self)));
+            }
+            node.full.store(true, Ordering::Relaxed);
+            if let Some(server) = self.steal(thread, client, true) {
+                return Entered::Granted(Grant::Server(server));
             }
             victim = node.idle_of_another(self);
         }
@@ -199,7 +205,7 @@ impl KeyPool {
         node.waiting.fetch_add(1, Ordering::SeqCst);
         drop(state);
         // A server may have come back between the look at the stacks and the queue becoming visible.
-        if let Some(server) = self.steal(thread) {
+        if let Some(server) = self.steal(thread, client, true) {
             node.hand_over(server);
         }
         Entered::Queued(Waiting { pool: Arc::clone(self), id, receiver })

@@ -24,7 +24,7 @@ pub(super) fn came(shared: &Shared, client: &Admitted) {
 }
 
 /// A client that had logged in is gone.
-pub(super) fn left(shared: &Shared, user: &str, database: &str, peer: Peer, reason: &str) {
+pub(crate) fn left(shared: &Shared, user: &str, database: &str, peer: Peer, reason: &str) {
     if !shared.settings.log.log_disconnections {
         return;
     }

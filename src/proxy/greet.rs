@@ -1,22 +1,23 @@
 //! From a proven identity to a client that may send queries: settings, greeting, cancel key.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::drive::{Closed, Drive, run};
-use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::replication;
 use super::startup::Admitted;
 use super::stream::Stream;
-use super::thread::{Ident, IdentKey, Registered, Thread};
+use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
 use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{Entered, Grant, KeyPool, Server};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
 use crate::session::{ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::sqlstate;
@@ -78,7 +79,13 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
             return None;
         }
     };
-    let (mailbox, registered) = mailbox(thread, protocol_minor)?;
+    let id = thread.shared.next_client();
+    let pid = match &own {
+        Some(server) => Some(server.pid),
+        None => own_server(thread, id, &ident).await,
+    };
+    let card = ClientCard::new(id, Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
+    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, pid, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
@@ -88,7 +95,7 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
         ident.settings.get("client_min_messages"),
     );
     reply::ready_for_query(&mut out, b'I');
-    thread.meters.client_bytes_sent.add(out.len() as u64);
+    ident.client_meter.sent.add(out.len() as u64);
     if tokio::io::AsyncWriteExt::write_all(&mut stream, &out).await.is_err()
         || tokio::io::AsyncWriteExt::flush(&mut stream).await.is_err()
     {
@@ -114,12 +121,19 @@ async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result
     Ok(ident)
 }
 
-fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Registered)> {
-    // 3.2 takes long keys; 3.0 exactly four bytes.
-    let key: [u8; 32] = crate::pool::key::random().ok()?;
-    let mailbox = Arc::new(Mailbox::new(key.get(..if protocol_minor >= 2 { 32 } else { 4 })?.into()));
-    let registered = thread.shared.register(&mailbox);
-    Some((mailbox, registered))
+/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
+/// one. `None` where there is no room, or the server can't be reached now.
+async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
+    let pool = &ident.primary;
+    if let Some(pid) = pool.claim(thread.index, id) {
+        return Some(pid);
+    }
+    let deadline = Some(Instant::now());
+    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    server.belong_to(id);
+    let pid = server.pid;
+    thread.give_back(server);
+    Some(pid)
 }
 
 /// Meets a combination of user, database and settings for the first time: a server takes the settings, and what
@@ -199,6 +213,9 @@ pub(super) fn ident(
         class: Arc::new(class),
         settings,
         may_route: shared.may_route,
+        reuse_unnamed: shared.settings.pool.reuse_unnamed,
+        schema: shared.schema(&key.database),
+        custom_settings: RefCell::default(),
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),
@@ -212,7 +229,7 @@ pub(super) fn ident(
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
     let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
-        let grant = match pool.try_checkout(thread.index) {
+        let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
             None => grant(thread, pool, deadline).await?,
         };
@@ -228,7 +245,7 @@ pub(super) async fn grant(
     pool: &Arc<KeyPool>,
     deadline: Option<Instant>,
 ) -> Result<Grant, Unserved> {
-    match pool.enter(thread.index) {
+    match pool.enter(thread.index, NOBODY) {
         Entered::Granted(grant) => Ok(grant),
         Entered::Queued(waiting) => match deadline {
             None => waiting.await.ok_or(Unserved::Busy),
@@ -266,11 +283,16 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
+        let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
+        for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
+            pool.disown(self.thread.index, self.id);
+        }
         if let Some(server) = self.server.take_if(|_| self.own) {
             replication::close(server).await;
         }
-        if let Some(server) = self.server.take() {
-            let running = !server.backend.quiet() || server.pipe.unsent() > 0;
+        if let Some(mut server) = self.server.take() {
+            server.owner = NOBODY;
+            let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
@@ -280,14 +302,20 @@ impl Drive {
                         drop(server);
                     });
                 }
-            } else if server.backend.idle() && self.session.pins().is_none() && !session_mode {
+            } else if server.worn {
+                drop(server);
+            } else if server.backend.idle() && !self.session.is_dirty() && !session_mode {
                 self.thread.give_back(server);
             } else {
-                self.thread.recover(server, session_mode || !self.session.pins().is_none());
+                let asked = server.backend.owes_us() != Some(0);
+                self.thread.recover(server, session_mode || asked || self.session.is_dirty());
             }
         }
-        if closed == Closed::Shutdown {
-            let hint = "The connection pooler is shutting down; connect again.";
+        if closed == Closed::Shutdown || closed == Closed::Killed && between_messages {
+            let hint = match closed {
+                Closed::Killed => "An administrator ended this connection (KILL_CLIENT).",
+                _ => "The connection pooler is shutting down; connect again.",
+            };
             self.farewell(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",

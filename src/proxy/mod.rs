@@ -20,6 +20,7 @@ mod greet;
 mod replication;
 /// The loop of one client.
 mod drive;
+mod endings;
 /// Waiting for a server.
 mod acquire;
 /// What a stream did not take yet.
@@ -27,11 +28,13 @@ pub mod pipe;
 /// What is counted.
 mod books;
 /// What is logged of clients.
-mod client_log;
+pub(crate) mod client_log;
 /// Cancel requests.
 mod cancel;
+/// What the console shows of a client.
+pub mod card;
 /// How others reach a client's task.
-mod mailbox;
+pub(crate) mod mailbox;
 /// What a thread has, and what all share.
 pub mod thread;
 /// What has to be done now and then.

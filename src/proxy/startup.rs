@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::auth;
 use super::stream::Stream;
 use super::tls::Certificate;
+use crate::admin::is_console;
 use crate::config::{AuthType, ClientSslMode};
 use crate::control::credentials::Credentials;
 use crate::pool::key::LoginKey;
@@ -151,12 +152,25 @@ pub type Welcoming = Pin<Box<dyn Future<Output = Result<Welcome, Refused>> + Sen
 /// A client that is refused has been told why before this returns.
 #[must_use]
 pub fn welcome(stream: Stream, front: Arc<Front>) -> Welcoming {
+    welcome_some(stream, front, None)
+}
+
+/// As [`welcome`], but for the console only: others are told this.
+#[must_use]
+pub fn welcome_to_console(stream: Stream, front: Arc<Front>, code: SqlState, message: &str) -> Welcoming {
+    welcome_some(stream, front, Some(Refused::told(code, message)))
+}
+
+fn welcome_some(stream: Stream, front: Arc<Front>, others: Option<Refused>) -> Welcoming {
     Box::pin(async move {
         let (mut wire, opening) = opening(stream, &front).await?;
         let startup = match opening {
             Opening::Startup(startup) => startup,
             Opening::Cancel { pid, key } => return Ok(Welcome::Cancel { pid, key, stream: wire.stream }),
         };
+        if let Some(refused) = others.filter(|_| !is_console(&startup.database)) {
+            return Err(wire.refuse(refused).await);
+        }
         match admit(&mut wire, &front, &startup).await {
             Ok((login, replication)) => Ok(Welcome::Admitted(Box::new(Admitted {
                 stream: wire.stream,

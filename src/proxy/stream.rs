@@ -93,18 +93,28 @@ impl Stream {
         }
     }
 
-    /// Our own address; `None` for a unix socket.
+    /// Our own end.
     #[must_use]
-    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+    pub fn local(&self) -> Peer {
         let socket = match self {
             Self::Tcp(socket) => socket,
             Self::Tls(tls) => match tls.get_ref().0 {
                 Socket::Tcp(socket) => socket,
-                _ => return None,
+                Socket::Unix(_) => return Peer::Unix { uid: None },
+                Socket::Gone => return Peer::Unknown,
             },
-            Self::Unix(_) => return None,
+            Self::Unix(_) => return Peer::Unix { uid: None },
         };
-        socket.local_addr().ok().map(|address| address.ip())
+        socket.local_addr().map_or(Peer::Unknown, Peer::Ip)
+    }
+
+    /// Our own address; `None` for a unix socket.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+        match self.local() {
+            Peer::Ip(address) => Some(address.ip()),
+            _ => None,
+        }
     }
 
     /// The socket, to put TLS over it.

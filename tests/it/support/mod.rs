@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+pub mod console;
 pub mod lab;
 pub mod pki;
 pub mod programs;
