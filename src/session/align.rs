@@ -204,15 +204,6 @@ mod tests {
     }
 
     #[test]
-    fn beyond_ascii_the_encoding_is_said() {
-        let a = ParamSet::new([("x.y", "\u{e9}'")]);
-        assert_eq!(
-            a.align_from(&ParamSet::default()).unwrap(),
-            r"SELECT pg_catalog.set_config(E'x.y', pg_catalog.convert_from(E'\\xc3a927', E'UTF8'), false)"
-        );
-    }
-
-    #[test]
     fn the_application_does_not_change_a_texts_meaning() {
         let a = ParamSet::new([("application_name", "a"), ("timezone", "UTC")]);
         let b = ParamSet::new([("application_name", "b"), ("timezone", "UTC")]);
