@@ -213,8 +213,9 @@ fn credentials(
 
 fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure> {
     let tls = &settings.client_tls;
+    let asked_for = tls.client_tls_ca_file.as_deref().filter(|_| tls.mode().wants_certificate());
     match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
-        (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key)?))),
+        (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key, asked_for)?))),
         _ => Ok(None),
     }
 }

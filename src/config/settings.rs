@@ -166,7 +166,9 @@ settings! {
 
     /// How clients log in.
     auth: AuthSettings {
-        /// What is asked of clients. `auto`: what the role's stored secret is for.
+        /// What is asked of clients. `auto`: what the role's stored secret is for. `cert`: a client certificate whose
+        /// common name is the user (needs `client_tls_sslmode = "verify-full"`); server connections then need the user's
+        /// password in `auth_file`, or a server that asks for none. Over TLS, SCRAM is offered with channel binding too.
         auth_type: AuthType = "auto";
         /// Reads a role's stored secret on the primary: `$1` is the role, the answer is its name and its secret.
         /// Every name and operator in it should be schema-qualified.
@@ -185,18 +187,27 @@ settings! {
 
     /// TLS with clients.
     client_tls: ClientTlsSettings {
-        /// Empty: `prefer` if there is a certificate, else `disable`.
+        /// Empty: `prefer` if there is a certificate, else `disable`. `verify-ca` and `verify-full` both ask for a client
+        /// certificate that `client_tls_ca_file` vouches for.
         client_tls_sslmode: Option<ClientSslMode> = "";
         /// Certificate chain, PEM.
         client_tls_cert_file: Option<PathBuf> = "";
         /// Private key, PEM.
         client_tls_key_file: Option<PathBuf> = "";
+        /// Authorities that client certificates are checked with, PEM.
+        client_tls_ca_file: Option<PathBuf> = "";
     }
 
-    /// TLS with servers. Whether it is used stands in each URL as `sslmode`.
+    /// TLS with servers. Whether it is used stands in each URL as `sslmode`; `sslrootcert`, `sslcert` and `sslkey` in
+    /// a URL go before the files named here. `channel_binding` (`prefer`, `require`, `disable`) and
+    /// `sslnegotiation` (`postgres`, `direct`) stand there as libpq knows them.
     server_tls: ServerTlsSettings {
         /// Roots to trust, PEM. Empty: the system's.
         server_tls_ca_file: Option<PathBuf> = "";
+        /// Our own certificate for servers that ask for one, with its chain, PEM.
+        server_tls_cert_file: Option<PathBuf> = "";
+        /// Its private key, PEM.
+        server_tls_key_file: Option<PathBuf> = "";
     }
 
     /// Which replicas may serve reads.
@@ -241,6 +252,13 @@ settings! {
         log_connections: bool = true;
         /// Log each client that leaves, and why.
         log_disconnections: bool = true;
+    }
+}
+
+/// No files.
+impl Default for ServerTlsSettings {
+    fn default() -> Self {
+        Self { server_tls_ca_file: None, server_tls_cert_file: None, server_tls_key_file: None }
     }
 }
 

@@ -19,7 +19,8 @@
 //! moment ago, without asking for anything. Two methods look like trust and are not, because the server judged
 //! *our* operating-system user and not the client's: `peer`, so over a unix socket the client must have come
 //! over a unix socket too, as our own operating-system user; and `ident`, so over TCP no ident service may
-//! listen here. Our client certificate would be a third, should we ever show one: then this must not apply.
+//! listen here. A certificate of our own (`server_tls_cert_file`, `sslcert`) would be a third: who shows one to the
+//! server lets nobody in by this.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ struct Shared {
     listed: ArcSwap<std::collections::HashMap<Box<str>, Option<Stored>>>,
     /// The primary URL's own user and password: works even if the primary's secrets cannot be read.
     own: Option<(Box<str>, Stored)>,
+    /// Where a client may be let in without a password; `None` if nowhere.
     host: Option<Host>,
     /// The database of the primary's URL: who may be let into the console without a password must be let in there.
     home: Box<str>,
@@ -182,7 +184,11 @@ impl Credentials {
             listed: ArcSwap::from_pointee(read_all(listed)),
             own,
             home: source.primary.as_ref().map_or("", |primary| &primary.url.database).into(),
-            host: source.primary.map(|primary| primary.target.host),
+            host: source
+                .primary
+                .map(|primary| primary.target)
+                .filter(|t| !t.tls.shows_certificate())
+                .map(|t| t.host),
             asking,
             users: Cache::new(USERS),
             doors: Cache::new(DOORS),

@@ -10,12 +10,15 @@ pub mod card;
 mod connect_error;
 pub mod key;
 pub mod login;
+mod notices;
 pub mod open;
+mod prove;
 pub mod reset;
 mod owner;
 mod queue;
 mod server;
 
+pub use notices::LoginNotices;
 pub use owner::{ClientId, NOBODY, Pinned};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
@@ -70,7 +73,19 @@ pub struct Node {
     next_serial: AtomicUsize,
     /// Of every connection that has logged in, by number.
     cards: DashMap<u64, Arc<card::ServerCard>, ahash::RandomState>,
-    pools: DashMap<(Arc<str>, Arc<str>), Arc<KeyPool>, ahash::RandomState>,
+    pools: DashMap<Whose, Arc<KeyPool>, ahash::RandomState>,
+}
+
+/// User, database, purpose.
+type Whose = (Arc<str>, Arc<str>, Purpose);
+
+/// Whom the connections of a pool serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// One client after the other.
+    Shared,
+    /// Each the client that it was opened for (replication): never idle, never handed on.
+    Dedicated,
 }
 
 /// The connections of one user to one database of one server.
@@ -78,6 +93,7 @@ pub struct KeyPool {
     pub node: Arc<Node>,
     pub user: Arc<str>,
     pub database: Arc<str>,
+    pub purpose: Purpose,
     /// One stack per data thread. Boxed: a server moves between stack and client at each transaction.
     #[allow(clippy::vec_box, reason = "a pointer moves, not a connection's state")]
     idle: Box<[Mutex<Vec<Box<Server>>>]>,
@@ -91,6 +107,8 @@ pub struct KeyPool {
     serial: usize,
     /// What new connections log in with: what the last client's own login yielded.
     login: Mutex<LoginKey>,
+    /// What the server had to say when the last connection was opened.
+    notices: Mutex<Arc<LoginNotices>>,
 }
 
 /// What the pool holds, for metrics and the console.
@@ -103,6 +121,15 @@ pub struct Census {
     pub active: usize,
     /// Log-ins that ended, since the start: succeeded, failed.
     pub logins: [u64; 2],
+}
+
+impl Census {
+    fn add(&mut self, other: &Self) {
+        self.login += other.login;
+        self.idle += other.idle;
+        self.active += other.active;
+        self.logins.iter_mut().zip(other.logins).for_each(|(all, more)| *all += more);
+    }
 }
 
 /// A log-in under way.
@@ -143,30 +170,52 @@ impl Node {
     /// called only after the client has proved who it is.
     #[must_use]
     pub fn pool(self: &Arc<Self>, user: &str, database: &str) -> Arc<KeyPool> {
+        self.pool_for(user, database, Purpose::Shared)
+    }
+
+    /// The same for connections of that purpose.
+    #[must_use]
+    pub fn pool_for(self: &Arc<Self>, user: &str, database: &str, purpose: Purpose) -> Arc<KeyPool> {
         let (name, db): (Arc<str>, Arc<str>) = (user.into(), database.into());
-        let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db))).or_insert_with(|| {
+        let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db), purpose)).or_insert_with(|| {
             let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
             Arc::new(KeyPool {
                 node: Arc::clone(self),
                 user: name,
                 database: db,
+                purpose,
                 idle: (0..self.threads).map(|_| Mutex::default()).collect(),
                 open: AtomicUsize::new(0),
                 logging_in: AtomicUsize::new(0),
                 logins: Default::default(),
                 serial,
                 login: Mutex::default(),
+                notices: Mutex::default(),
             })
         });
         Arc::clone(&entry)
     }
 
-    /// Every pool's connections now, the oldest pool first.
+    /// Every user's and database's connections now, the oldest pool first; dedicated ones count with the others.
     #[must_use]
     pub fn census(&self) -> Vec<Census> {
         let mut pools: Vec<_> = self.pools.iter().map(|entry| Arc::clone(&entry)).collect();
-        pools.sort_unstable_by_key(|pool| pool.serial);
-        pools.iter().map(|pool| pool.census()).collect()
+        pools.sort_unstable_by_key(|pool| (pool.purpose == Purpose::Dedicated, pool.serial));
+        let mut rows: Vec<Census> = Vec::with_capacity(pools.len());
+        for pool in pools {
+            let row = pool.census();
+            let known = match pool.purpose {
+                Purpose::Shared => None,
+                Purpose::Dedicated => {
+                    rows.iter_mut().find(|known| known.user == row.user && known.database == row.database)
+                }
+            };
+            match known {
+                Some(known) => known.add(&row),
+                None => rows.push(row),
+            }
+        }
+        rows
     }
 
     /// The cards of all connections, the oldest first.
@@ -335,6 +384,16 @@ impl KeyPool {
         lock(&self.login).clone()
     }
 
+    /// What the server said when the last connection was opened: whoever logs in would have been told the same.
+    #[must_use]
+    pub fn notices(&self) -> Arc<LoginNotices> {
+        Arc::clone(&lock(&self.notices))
+    }
+
+    fn set_notices(&self, notices: LoginNotices) {
+        *lock(&self.notices) = Arc::new(notices);
+    }
+
     /// Counts a log-in until the guard is dropped.
     #[must_use]
     pub fn logging_in(self: &Arc<Self>) -> LoggingIn {
@@ -350,6 +409,9 @@ impl KeyPool {
     /// How many connections are missing to `min_pool_size`.
     #[must_use]
     pub fn missing(&self) -> usize {
+        if self.purpose == Purpose::Dedicated {
+            return 0;
+        }
         self.node.limits.min_pool_size.saturating_sub(self.open.load(Ordering::Relaxed))
     }
 }
@@ -390,6 +452,19 @@ mod tests {
         assert!(pool.login().is(&newer));
         pool.unset_login(&newer);
         assert!(pool.login().is(&LoginKey::None));
+    }
+
+    #[test]
+    fn dedicated_connections_are_counted_with_the_others_and_never_kept_ready() {
+        let node = node(1);
+        let (shared, own) = (node.pool("ann", "shop"), node.pool_for("ann", "shop", Purpose::Dedicated));
+        assert!(!Arc::ptr_eq(&shared, &own));
+        let permit = own.spare_permit();
+        assert!(permit.is_some());
+        assert_eq!(node.census().len(), 1);
+        assert_eq!(node.census()[0].active, 1);
+        assert_eq!(own.missing(), 0);
+        assert!(shared.spare_permit().is_none(), "they count under the cap");
     }
 
     #[test]

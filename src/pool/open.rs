@@ -8,9 +8,10 @@ use super::login::{self, ConnectError};
 use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
 use super::server::Server;
-use super::{KeyPool, Node};
+use super::{KeyPool, LoginNotices, Node};
 use crate::proxy::pipe::Pipe;
 use crate::session::Backend;
+use crate::wire::reply;
 use crate::wire::sqlstate::{self, SqlState};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -36,6 +37,17 @@ impl OpenError {
             Self::Connect(error) => (error.sqlstate(), error.to_string()),
             Self::Io(error) => (sqlstate::CONNECTION_FAILURE, format!("server connection failed: {error}")),
             Self::Lost => (sqlstate::INTERNAL_ERROR, "the pool is gone".to_owned()),
+        }
+    }
+
+    /// Appends the error that ends a login: the server's own frame where it sent one.
+    pub fn reply(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Connect(error) => error.reply(out),
+            Self::Io(_) | Self::Lost => {
+                let (code, message) = self.for_client();
+                reply::error_response(out, reply::Severity::Fatal, code, &message, "", "");
+            }
         }
     }
 }
@@ -71,15 +83,30 @@ pub async fn open(
     thread: usize,
     deadline: Option<Instant>,
 ) -> Result<Box<Server>, OpenError> {
+    open_with(permit, key, &[], thread, deadline).await
+}
+
+/// The same with start-up parameters beside user and database.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(
+    permit: Permit,
+    key: &LoginKey,
+    parameters: &[(&str, &str)],
+    thread: usize,
+    deadline: Option<Instant>,
+) -> Result<Box<Server>, OpenError> {
     let Some(pool) = permit.pool().cloned() else { return Err(OpenError::Lost) };
     let _logging_in = pool.logging_in();
     let node = &pool.node;
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, &[]).await;
+        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, parameters).await;
         pool.logged_in(attempt.is_ok());
         let error = match attempt {
-            Ok(greeting) => {
+            Ok(mut greeting) => {
+                pool.set_notices(LoginNotices::of(&mut greeting));
                 let card = Shown::new(&pool, &greeting.stream, greeting.pid);
                 return Ok(Box::new(welcome(greeting, card, permit, thread, node)));
             }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::owner::ClientId;
 use super::server::Server;
-use super::{KeyPool, Node, lock};
+use super::{KeyPool, Node, Purpose, lock};
 
 #[derive(Default)]
 pub(super) struct NodeState {
@@ -87,11 +87,14 @@ enum Choice {
 
 impl NodeState {
     /// First come, first served; but a connection changes pools only if the other pool has none or holds
-    /// clearly fewer, or two pools under load would close and open connections at every turn.
+    /// clearly fewer, or two pools under load would close and open connections at every turn. Connections that are
+    /// one client's own count as none: they are not what is shared.
     fn choose(&mut self, own: &Arc<KeyPool>) -> Choice {
         let mine = self.queue.iter().position(|w| Arc::ptr_eq(&w.pool, own));
         let other = self.queue.iter().position(|w| !Arc::ptr_eq(&w.pool, own));
-        let held = |at: usize| self.queue.get(at).map_or(0, |w| w.pool.open.load(Ordering::Relaxed));
+        let shared = |w: &&Waiter| w.pool.purpose == Purpose::Shared;
+        let held =
+            |at: usize| self.queue.get(at).filter(shared).map_or(0, |w| w.pool.open.load(Ordering::Relaxed));
         let at = match (mine, other) {
             (None, None) => return Choice::Nobody,
             (None, Some(other)) => other,

@@ -172,7 +172,7 @@ async fn shed(listener: &Listener, shared: &Shared, reserved: &mut Option<File>)
 /// Tells a client that cannot be taken why, unless too many are being told already.
 async fn turn_away(shared: &Shared, stream: Stream, code: SqlState, message: &str, patience: Duration) {
     let Ok(_permit) = shared.turning_away.try_acquire() else { return };
-    let talk = Box::pin(startup::turn_away(stream, code, message, patience));
+    let talk = Box::pin(startup::turn_away(stream, &shared.front, code, message, patience));
     if let Some(Welcome::Cancel { pid, key, stream }) = talk.await {
         cancel::deliver(shared, pid, &key);
         drop(stream);
@@ -257,7 +257,7 @@ async fn login(
     match outcome {
         Ok(Ok(Welcome::Admitted(admitted))) => {
             thread.meters.client_login(true);
-            client_log::came(shared, &admitted.user, &admitted.database, &admitted.stream);
+            client_log::came(shared, &admitted);
             return Some(admitted);
         }
         Ok(Ok(Welcome::Cancel { pid, key, stream })) => {

@@ -80,6 +80,8 @@ pub(super) struct Drive {
     pub(super) client: Pipe,
     pub(super) session: Session,
     pub(super) server: Option<Box<Server>>,
+    /// The server is this client's own and goes with it; its settings are what it was opened with.
+    pub(super) own: bool,
     pub(super) mailbox: Arc<Mailbox>,
     /// To the pools, this client.
     pub(super) id: ClientId,
@@ -139,13 +141,14 @@ impl Drive {
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
         let id = registered.id;
-        let (server, carry, held) = (None, leftover, false);
+        let (server, own, carry, held) = (None, false, leftover, false);
         Self {
             thread,
             ident,
             client,
             session,
             server,
+            own,
             mailbox,
             id,
             _registered: registered,
@@ -360,7 +363,9 @@ impl Drive {
             {
                 self.since = Instant::now();
                 self.presence.requested(self.since);
-                server.backend.align(self.session.settings(), &mut up);
+                if !self.own {
+                    server.backend.align(self.session.settings(), &mut up);
+                }
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
             let mut books = Books::new(&thread, &ident, meter, &mut self.since);

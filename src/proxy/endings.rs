@@ -18,8 +18,8 @@ impl Drive {
         if self.mailbox.killed() {
             return Err(Event::Closed(Closed::Killed));
         }
-        // Shutting down: whoever is in a transaction may end it.
-        if self.mailbox.shutting_down() && self.server.is_none() {
+        // Shutting down: whoever is in a transaction may end it; replication has no end.
+        if self.mailbox.shutting_down() && (self.own || self.server.is_none()) {
             return Err(Event::Closed(Closed::Shutdown));
         }
         Ok(())

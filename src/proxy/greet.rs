@@ -9,16 +9,18 @@ use super::card::ClientCard;
 use super::client_log;
 use super::drive::{Closed, Drive, run};
 use super::pipe::Pipe;
+use super::replication;
 use super::startup::Admitted;
 use super::stream::Stream;
 use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
+use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
 use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
 use crate::session::{ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
-use crate::wire::{backend, sqlstate};
+use crate::wire::sqlstate;
 
 /// ParameterStatus names and values, sorted by name.
 pub(super) type Reported = Vec<(Box<str>, Box<str>)>;
@@ -61,13 +63,15 @@ pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
 
 /// Everything that is needed once; the box it ran in is freed before the client's first query.
 async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> {
-    let Admitted { mut stream, protocol_minor, user, database, params, leftover, login } = *admitted;
-    let pool = thread.shared.primary.pool(&user, &database);
-    pool.set_login(&login);
-    let key = IdentKey { user: user.into(), database: database.into(), params };
-    let met = thread.ident(&key);
-    let ident = match met.get_or_try_init(|| meet(thread, &key, &pool)).await {
-        Ok(ident) => Rc::clone(ident),
+    let Admitted { mut stream, protocol_minor, replication, user, database, params, leftover, login } =
+        *admitted;
+    let mut key = IdentKey { user: user.into(), database: database.into(), params };
+    let met = match replication {
+        Some(kind) => replication::meet(thread, &mut key, kind, &login).await,
+        None => shared(thread, &key, &login).await.map(|ident| (ident, None)),
+    };
+    let (ident, own) = match met {
+        Ok(met) => met,
         Err(unserved) => {
             let reason = unserved.reason();
             client_log::left(&thread.shared, &key.user, &key.database, stream.peer(), reason);
@@ -75,14 +79,21 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
             return None;
         }
     };
-    ident.replicas.iter().for_each(|replica| replica.set_login(&login));
     let id = thread.shared.next_client();
-    let pid = own_server(thread, id, &ident).await;
+    let pid = match &own {
+        Some(server) => Some(server.pid),
+        None => own_server(thread, id, &ident).await,
+    };
     let card = ClientCard::new(id, Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
     let (mailbox, registered) = thread.shared.mailbox(protocol_minor, pid, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
+    ident.primary.notices().tell(
+        &mut out,
+        ident.reported("client_encoding"),
+        ident.settings.get("client_min_messages"),
+    );
     reply::ready_for_query(&mut out, b'I');
     ident.client_meter.sent.add(out.len() as u64);
     if tokio::io::AsyncWriteExt::write_all(&mut stream, &out).await.is_err()
@@ -90,8 +101,24 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     {
         return None;
     }
-    let session = Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
-    Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
+    let session = match own {
+        Some(_) => replication::session(&ident),
+        None => Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings)),
+    };
+    let pipe = Pipe::new(stream);
+    let mut drive = Drive::new(Rc::clone(thread), ident, pipe, session, mailbox, registered, leftover);
+    own.into_iter().for_each(|server| drive.dedicate(server));
+    Some(drive)
+}
+
+/// What a client shares with others of the same user, database and settings.
+async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result<Rc<Ident>, Unserved> {
+    let pool = thread.shared.primary.pool(&key.user, &key.database);
+    pool.set_login(login);
+    let met = thread.ident(key);
+    let ident = Rc::clone(met.get_or_try_init(|| meet(thread, key, &pool)).await?);
+    ident.replicas.iter().for_each(|replica| replica.set_login(login));
+    Ok(ident)
 }
 
 /// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
@@ -114,7 +141,7 @@ async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<
 async fn meet(thread: &Rc<Thread>, key: &IdentKey, pool: &Arc<KeyPool>) -> Result<Rc<Ident>, Unserved> {
     let settings = Arc::new(ParamSet::new(key.params.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
     if let Some(reported) = thread.similar(key, |ident| derive(&ident.settings, &ident.reported, &settings)) {
-        return Ok(ident(thread, key, pool, settings, reported));
+        return Ok(Rc::new(ident(thread, key, pool, settings, reported)));
     }
     let mut server = server(thread, pool).await?;
     if let Some(sql) = server.backend.alignment(&settings) {
@@ -131,7 +158,7 @@ async fn meet(thread: &Rc<Thread>, key: &IdentKey, pool: &Arc<KeyPool>) -> Resul
     }
     let reported = server.backend.reported().map(|(name, value)| (name.into(), value.into())).collect();
     thread.give_back(server);
-    Ok(ident(thread, key, pool, settings, reported))
+    Ok(Rc::new(ident(thread, key, pool, settings, reported)))
 }
 
 /// What a session of these settings reports, as far as another's reports tell: a login then needs no server,
@@ -160,13 +187,13 @@ fn derive(known: &ParamSet, reported: &Reported, wanted: &ParamSet) -> Option<Re
     plain.then_some(reported)
 }
 
-fn ident(
+pub(super) fn ident(
     thread: &Rc<Thread>,
     key: &IdentKey,
     pool: &Arc<KeyPool>,
     settings: Arc<ParamSet>,
     reported: Reported,
-) -> Rc<Ident> {
+) -> Ident {
     let value = |name: &str| reported.iter().find(|(n, _)| n.as_ref() == name).map(|(_, v)| v.as_ref());
     let conforming = value("standard_conforming_strings") != Some("off");
     let encoding = value("client_encoding").is_none_or(ascii_safe);
@@ -182,7 +209,7 @@ fn ident(
     };
     let replicas: Vec<_> = shared.replicas.iter().map(|node| node.pool(&key.user, &key.database)).collect();
     let meter = |pool: &Arc<KeyPool>| thread.meters.pool(&pool.node.name, &pool.database, &pool.user);
-    Rc::new(Ident {
+    Ident {
         class: Arc::new(class),
         settings,
         may_route: shared.may_route,
@@ -195,7 +222,7 @@ fn ident(
         replica_meters: replicas.iter().map(meter).collect(),
         primary: Arc::clone(pool),
         replicas,
-    })
+    }
 }
 
 /// A server of the primary for a first meeting.
@@ -204,16 +231,7 @@ async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>,
     loop {
         let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
-            None => match pool.enter(thread.index, NOBODY) {
-                Entered::Granted(grant) => grant,
-                Entered::Queued(waiting) => match deadline {
-                    None => waiting.await.ok_or(Unserved::Busy)?,
-                    Some(at) => {
-                        let turn = tokio::time::timeout_at(at.into(), waiting).await;
-                        turn.ok().flatten().ok_or(Unserved::Busy)?
-                    }
-                },
-            },
+            None => grant(thread, pool, deadline).await?,
         };
         if let Some(server) = open::redeem(grant, pool, thread.index, deadline).await? {
             return Ok(server);
@@ -221,19 +239,29 @@ async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>,
     }
 }
 
+/// A turn in the queue.
+pub(super) async fn grant(
+    thread: &Thread,
+    pool: &Arc<KeyPool>,
+    deadline: Option<Instant>,
+) -> Result<Grant, Unserved> {
+    match pool.enter(thread.index, NOBODY) {
+        Entered::Granted(grant) => Ok(grant),
+        Entered::Queued(waiting) => match deadline {
+            None => waiting.await.ok_or(Unserved::Busy),
+            Some(at) => {
+                let turn = tokio::time::timeout_at(at.into(), waiting).await;
+                turn.ok().flatten().ok_or(Unserved::Busy)
+            }
+        },
+    }
+}
+
 async fn refuse(mut stream: Stream, unserved: Unserved) {
     let mut out = Vec::new();
     match unserved {
-        Unserved::Open(error) => {
-            let (code, message) = error.for_client();
-            reply::error_response(&mut out, Severity::Fatal, code, &message, "", "");
-        }
-        Unserved::Settings(body) => {
-            let text =
-                |code| String::from_utf8_lossy(backend::field(&body, code).unwrap_or_default()).into_owned();
-            let code = text(b'C').as_bytes().try_into().unwrap_or(sqlstate::INVALID_PARAMETER_VALUE);
-            reply::error_response(&mut out, Severity::Fatal, code, &text(b'M'), &text(b'D'), &text(b'H'));
-        }
+        Unserved::Open(error) => error.reply(&mut out),
+        Unserved::Settings(body) => reply::fatal_response(&mut out, &body),
         Unserved::Busy => {
             let hint = "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions.";
             let message = "no server connection came free in time";
@@ -258,6 +286,9 @@ impl Drive {
         let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
         for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
             pool.disown(self.thread.index, self.id);
+        }
+        if let Some(server) = self.server.take_if(|_| self.own) {
+            replication::close(server).await;
         }
         if let Some(mut server) = self.server.take() {
             server.owner = NOBODY;

@@ -6,12 +6,18 @@ pub mod accept;
 pub mod startup;
 /// What carries a connection.
 pub mod stream;
-/// Certificates and handshakes.
+/// Certificates and handshakes: towards clients,
 pub mod tls;
+/// towards servers.
+mod server_tls;
+/// What certificates say.
+mod x509;
 /// Proof of identity.
 mod auth;
 /// From identity to first query.
 mod greet;
+/// The same for replication, on a server connection of its own.
+mod replication;
 /// The loop of one client.
 mod drive;
 mod endings;

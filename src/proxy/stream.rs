@@ -71,6 +71,14 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// The certificate that the other side showed in its handshake, DER.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let Self::Tls(tls) = self else { return None };
+        let (_, session) = tls.get_ref();
+        session.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
     /// Where the other side is.
     #[must_use]
     pub fn peer(&self) -> Peer {

@@ -355,6 +355,11 @@ impl Thread {
 }
 
 impl Ident {
+    /// What such a client is told of a setting at login.
+    pub(super) fn reported(&self, name: &str) -> Option<&str> {
+        self.reported.iter().find(|(known, _)| known.as_ref() == name).map(|(_, value)| value.as_ref())
+    }
+
     /// Where a lane leads now: a replica if one is fit, else the primary.
     pub(super) fn pool(&self, lane: Lane, replica: Option<usize>) -> &Arc<KeyPool> {
         match lane {

@@ -115,6 +115,19 @@ async fn plain_clients_are_refused_where_tls_is_required() {
     raw.authenticate(&database.user, &database.password).await.unwrap();
 }
 
+/// Whoever wants TLS believes no error outside of it.
+#[tokio::test]
+async fn who_is_turned_away_hears_why_inside_tls() {
+    crate::needs_proxy!();
+    let pem = certificate();
+    let (sluice, _) = start(&pem, "[pool]\nmax_client_conn = 1");
+    let _only = sluice.connect().await;
+    let mut command = programs::program("psql", &sluice);
+    command.env("PGSSLMODE", "require").args(["-X", "-c", "SELECT 1"]);
+    let out = programs::run(command);
+    assert!(out.stderr.contains("too many clients already"), "{out:?}");
+}
+
 #[tokio::test]
 async fn a_broken_handshake_hurts_nobody() {
     crate::needs_proxy!();
