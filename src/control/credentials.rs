@@ -33,7 +33,7 @@ use super::auth_query::Asked;
 pub use super::auth_query::Service;
 pub use super::secret::Stored;
 use super::userlist::{self, UserlistError};
-use crate::config::{Host, Secret, ServerUrl};
+use crate::config::{Host, Secret, ServerUrl, Settings};
 use crate::pool::key::random;
 use crate::pool::login::Target;
 use crate::proxy::stream::Peer;
@@ -59,6 +59,8 @@ const MAX_NAME: usize = 63;
 pub struct Source {
     pub auth_file: Option<PathBuf>,
     pub primary: Option<Primary>,
+    /// What databases are called on the server.
+    pub settings: Option<Arc<Settings>>,
     /// See [`FRESH_FOR`].
     pub fresh_for: Duration,
 }
@@ -99,6 +101,7 @@ struct Shared {
     /// The primary URL's own user and password: works even if the primary's secrets cannot be read.
     own: Option<(Box<str>, Stored)>,
     host: Option<Host>,
+    settings: Option<Arc<Settings>>,
     asking: Option<mpsc::Sender<Asked>>,
     users: Cache<Box<str>, Arc<Slot<Known>>>,
     doors: Cache<Door, Arc<Slot<bool>>>,
@@ -179,6 +182,7 @@ impl Credentials {
             listed: ArcSwap::from_pointee(read_all(listed)),
             own,
             host: source.primary.map(|primary| primary.target.host),
+            settings: source.settings,
             asking,
             users: Cache::new(USERS),
             doors: Cache::new(DOORS),
@@ -243,6 +247,8 @@ impl Credentials {
     /// Whether a client without a password may come in because it could have done so without us: see above.
     pub async fn lets_in(&self, user: &str, database: &str, peer: &Peer) -> bool {
         let (Some(asking), Some(host)) = (&self.0.asking, &self.0.host) else { return false };
+        let terms = self.0.settings.as_ref().map(|settings| settings.terms(user, database));
+        let database = terms.as_ref().map_or(database, |terms| &terms.dbname);
         let could_connect = match host {
             Host::Unix(..) => {
                 let ours = rustix::process::geteuid().as_raw();

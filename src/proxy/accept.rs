@@ -18,6 +18,7 @@ use super::stream::{Detached, Stream};
 use super::thread::{Shared, Thread};
 use super::{cancel, client_log, greet};
 use crate::config::ListenAddr;
+use crate::observe::counters::Timeout;
 use crate::observe::limiter::Limiter;
 use crate::wire::sqlstate::{self, SqlState};
 
@@ -244,6 +245,7 @@ async fn login(thread: &Rc<Thread>, stream: Stream) -> Option<Box<startup::Admit
         }
         Err(_) => {
             thread.meters.client_login(false);
+            thread.meters.timeout(Timeout::ClientLogin);
             client_log::refused(shared, peer, &"client_login_timeout");
         }
     }

@@ -16,11 +16,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::acquire::Acquired;
 use super::books::Books;
+use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
-use crate::observe::counters::{ClientPresence, ClientState};
+use crate::observe::counters::{ClientPresence, ClientState, Timeout};
 use crate::pool::Server;
 use crate::session::{Env, Fatal, Outlet, Session, Step};
 use crate::wire::{reply, sqlstate};
@@ -38,6 +39,8 @@ pub(super) enum Event {
     Yield,
     /// The client asked to cancel what it runs.
     Cancel,
+    /// A time has run out.
+    Timeout(Timeout),
     /// It is over.
     Closed(Closed),
 }
@@ -53,6 +56,8 @@ pub(super) enum Closed {
     Server,
     /// We are shutting down.
     Shutdown,
+    /// It took too long.
+    Timeout(Timeout),
 }
 
 impl Closed {
@@ -63,6 +68,7 @@ impl Closed {
             Self::Violation => "protocol violation",
             Self::Server => "the server connection was lost",
             Self::Shutdown => "shutting down",
+            Self::Timeout(timeout) => timeout.setting(),
         }
     }
 }
@@ -87,6 +93,11 @@ pub(super) struct Drive {
     pub(super) since: Instant,
     /// What this client has in the account of buffered bytes.
     pub(super) buffered: usize,
+    /// What the sweep of the deadlines reads; `None`: it has none.
+    pub(super) note: Option<Rc<Note>>,
+    /// Something was dealt with since the last note; the server came after it.
+    pub(super) stirred: bool,
+    pub(super) relinked: bool,
 }
 
 /// Runs a logged-in client to its end.
@@ -96,6 +107,11 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
         match event {
             Event::Yield => tokio::task::yield_now().await,
             Event::Cancel => drive.cancel(),
+            Event::Timeout(timeout) => {
+                if let Some(closed) = drive.time_out(timeout) {
+                    break closed;
+                }
+            }
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
@@ -124,6 +140,7 @@ impl Drive {
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
         let (server, carry, held) = (None, leftover, false);
+        let note = thread.deadlines.note(&ident.times, &mailbox);
         Self {
             thread,
             ident,
@@ -138,6 +155,9 @@ impl Drive {
             held,
             since,
             buffered: 0,
+            note,
+            stirred: false,
+            relinked: false,
         }
     }
 
@@ -145,7 +165,9 @@ impl Drive {
         self.mailbox.listen(cx);
         let thread = Rc::clone(&self.thread);
         let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
-        match self.turns(&mut work, cx) {
+        let turns = self.turns(&mut work, cx);
+        self.leave_note(matches!(turns, Err(Event::Acquire(_))));
+        match turns {
             Ok(()) => Poll::Pending,
             Err(event) => Poll::Ready(event),
         }
@@ -163,12 +185,14 @@ impl Drive {
                 Some(server) => server.pipe.drain(cx).map_err(|e| self.server_lost(&e))?,
                 None => true,
             };
+            // What comes next must not be hit by a cancel that is on its way.
+            let canceled = self.server.as_mut().is_none_or(|server| server.poll_canceled(cx).is_ready());
             let mut moved = false;
             if client_takes && self.server.is_some() && !server_asked {
                 server_asked = !self.read_server(work, cx)?;
                 moved |= !server_asked;
             }
-            if server_takes && self.may_read_client() && (!client_asked || self.carry_ready) {
+            if server_takes && canceled && self.may_read_client() && (!client_asked || self.carry_ready) {
                 client_asked = !self.read_client(work, cx)?;
                 moved |= !client_asked;
                 server_asked &= client_asked; // what was read may have brought another server
@@ -347,6 +371,7 @@ impl Drive {
                 Ok(fed) => fed,
                 Err(fatal) => return (from, Err(self.violation(&fatal, cx))),
             };
+            self.stirred |= fed.consumed > 0;
             match fed.step {
                 Step::More => {
                     self.release_if_idle();
@@ -385,6 +410,7 @@ impl Drive {
     /// Takes a server for this client.
     pub(super) fn link(&mut self, server: Box<Server>) {
         self.server = Some(server);
+        self.relinked = true;
         self.presence.set(ClientState::Active);
     }
 
@@ -411,20 +437,14 @@ impl Drive {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
+        if let Some(timeout) = self.take_timeout() {
+            return Err(Event::Timeout(timeout));
+        }
         // Shutting down: whoever is in a transaction may end it.
         if self.mailbox.shutting_down() && self.server.is_none() {
             return Err(Event::Closed(Closed::Shutdown));
         }
         Ok(())
-    }
-
-    fn cancel(&mut self) {
-        if let Some(server) = &mut self.server
-            && !server.backend.idle()
-            && server.canceling.is_none()
-        {
-            server.canceling = super::cancel::send(server);
-        }
     }
 
     fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
@@ -437,8 +457,9 @@ impl Drive {
 
     /// The server's connection ended or broke.
     fn server_lost(&mut self, error: &io::Error) -> Event {
-        let told = self.server.take().is_some_and(|server| server.backend.said_farewell());
-        if !told {
+        // A frame of ours inside one of the server's would be taken for its data.
+        let told = |server: Box<Server>| server.backend.said_farewell() || server.backend.is_inside();
+        if !self.server.take().is_some_and(told) {
             let hint = "The connection to the server is gone; what was not committed is rolled back.";
             let message = match error.kind() {
                 io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
@@ -458,6 +479,9 @@ impl Drive {
 
     /// The last words to the client; sent in `finish`.
     pub(super) fn farewell(&mut self, code: sqlstate::SqlState, message: &str, hint: &str) {
+        if self.server.as_ref().is_some_and(|server| server.backend.is_inside()) {
+            return;
+        }
         self.push(|out| reply::error_response(out, reply::Severity::Fatal, code, message, "", hint));
     }
 

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client_log;
+use super::crowd::Place;
 use super::drive::{Closed, Drive, run};
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::startup::Admitted;
 use super::stream::Stream;
 use super::thread::{Ident, IdentKey, Registered, Thread};
+use super::vigil::Vigil;
+use crate::config::PoolMode;
 use crate::guard::Class;
+use crate::observe::counters::Timeout;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{Entered, Grant, KeyPool, Server};
-use crate::session::{ParamSet, Session, ascii_safe};
+use crate::pool::{Entered, Grant, KeyPool, Server, Waiting};
+use crate::session::{Mode, ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::{backend, sqlstate};
 
@@ -30,6 +34,8 @@ pub(super) enum Unserved {
     Settings(Box<[u8]>),
     /// No server came free in time.
     Busy,
+    /// There are too many clients of its kind.
+    Full(String),
 }
 
 impl Unserved {
@@ -39,6 +45,7 @@ impl Unserved {
             Self::Open(_) => "no connection to the server",
             Self::Settings(_) => "the server refused its settings",
             Self::Busy => "no server connection came free in time",
+            Self::Full(_) => "too many clients",
         }
     }
 }
@@ -52,6 +59,13 @@ impl From<OpenError> for Unserved {
 /// Serves an authenticated client to its end.
 pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
     let peer = admitted.stream.peer();
+    let _place = match Place::take(&thread.shared, &admitted.user, &admitted.database) {
+        Ok(place) => place,
+        Err(full) => {
+            client_log::left(&thread.shared, &admitted.user, &admitted.database, peer, &full);
+            return refuse(admitted.stream, Unserved::Full(full)).await;
+        }
+    };
     let Some(drive) = Box::pin(prepare(&thread, admitted)).await else { return };
     let ident = Rc::clone(&drive.ident);
     let closed = run(drive).await;
@@ -60,12 +74,22 @@ pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
 
 /// Everything that is needed once; the box it ran in is freed before the client's first query.
 async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> {
-    let Admitted { mut stream, protocol_minor, user, database, params, leftover, login } = *admitted;
+    let Admitted { mut stream, protocol_minor, user, database, params, mut leftover, login } = *admitted;
     let pool = thread.shared.primary.pool(&user, &database);
     pool.set_login(&login);
     let key = IdentKey { user: user.into(), database: database.into(), params };
     let met = thread.ident(&key);
-    let ident = match met.get_or_try_init(|| meet(thread, &key, &pool)).await {
+    let vigil = Vigil::new(leftover.len());
+    let known = tokio::select! {
+        biased;
+        known = met.get_or_try_init(|| meet(thread, &key, &pool)) => known,
+        () = vigil.keep(&mut stream, &mut leftover) => {
+            let reason = Closed::Client.reason();
+            client_log::left(&thread.shared, &key.user, &key.database, stream.peer(), reason);
+            return None;
+        }
+    };
+    let ident = match known {
         Ok(ident) => Rc::clone(ident),
         Err(unserved) => {
             let reason = unserved.reason();
@@ -86,7 +110,7 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     {
         return None;
     }
-    let session = Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
+    let session = Session::new(ident.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
     Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
 }
 
@@ -170,11 +194,18 @@ fn ident(
         ascii_safe_encoding: encoding,
     };
     let replicas: Vec<_> = shared.replicas.iter().map(|node| node.pool(&key.user, &key.database)).collect();
+    let mode = match pool.terms.pool_mode {
+        PoolMode::Session => Mode::Session,
+        PoolMode::Transaction => Mode::Transaction,
+        PoolMode::Statement => Mode::Statement,
+    };
     let meter = |pool: &Arc<KeyPool>| thread.meters.pool(&pool.node.name, &pool.database, &pool.user);
     Rc::new(Ident {
         class: Arc::new(class),
         settings,
-        may_route: shared.may_route,
+        may_route: shared.may_route && mode != Mode::Session,
+        mode,
+        times: pool.terms.times,
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),
@@ -186,17 +217,20 @@ fn ident(
 
 /// A server of the primary for a first meeting.
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
-    let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
+    let deadline = pool.terms.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
         let grant = match pool.try_checkout(thread.index) {
             Some(server) => Grant::Server(server),
             None => match pool.enter(thread.index) {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => match deadline {
-                    None => waiting.await.ok_or(Unserved::Busy)?,
+                    None => turn(waiting, pool).await.ok_or(Unserved::Busy)?,
                     Some(at) => {
-                        let turn = tokio::time::timeout_at(at.into(), waiting).await;
-                        turn.ok().flatten().ok_or(Unserved::Busy)?
+                        let turn = tokio::time::timeout_at(at.into(), turn(waiting, pool)).await;
+                        turn.ok().flatten().ok_or_else(|| {
+                            thread.meters.timeout(Timeout::QueryWait);
+                            Unserved::Busy
+                        })?
                     }
                 },
             },
@@ -205,6 +239,18 @@ async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>,
             return Ok(server);
         }
     }
+}
+
+/// Its turn in the queue, or a connection of the reserve.
+async fn turn(mut waiting: Waiting, pool: &KeyPool) -> Option<Grant> {
+    let terms = &pool.terms;
+    if terms.reserve_pool_size > 0 {
+        if let Ok(grant) = tokio::time::timeout(terms.reserve_pool_timeout, &mut waiting).await {
+            return grant;
+        }
+        waiting.may_use_reserve();
+    }
+    waiting.await
 }
 
 async fn refuse(mut stream: Stream, unserved: Unserved) {
@@ -219,6 +265,10 @@ async fn refuse(mut stream: Stream, unserved: Unserved) {
                 |code| String::from_utf8_lossy(backend::field(&body, code).unwrap_or_default()).into_owned();
             let code = text(b'C').as_bytes().try_into().unwrap_or(sqlstate::INVALID_PARAMETER_VALUE);
             reply::error_response(&mut out, Severity::Fatal, code, &text(b'M'), &text(b'D'), &text(b'H'));
+        }
+        Unserved::Full(message) => {
+            let code = sqlstate::TOO_MANY_CONNECTIONS;
+            reply::error_response(&mut out, Severity::Fatal, code, &message, "", "");
         }
         Unserved::Busy => {
             let hint = "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions.";
@@ -243,7 +293,7 @@ impl Drive {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
         if let Some(server) = self.server.take() {
             let running = !server.backend.quiet() || server.pipe.unsent() > 0;
-            let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
+            let session_mode = self.ident.mode == Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
                 if let Some(done) = super::cancel::send(&server) {

@@ -1,4 +1,4 @@
-//! How others reach a client's task: a cancel request, a shutdown.
+//! How others reach a client's task: a cancel request, a shutdown, a time that has run out.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 const CANCEL: u8 = 1;
 const SHUTDOWN: u8 = 2;
+const TIMEOUT: u8 = 4;
 
 /// One client's, found by the process id it was given at login.
 pub struct Mailbox {
@@ -47,12 +48,17 @@ impl Mailbox {
     #[inline]
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN) != 0
+        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | TIMEOUT) != 0
     }
 
     #[must_use]
     pub fn take_cancel(&self) -> bool {
         self.flags.fetch_and(!CANCEL, Ordering::SeqCst) & CANCEL != 0
+    }
+
+    #[must_use]
+    pub fn take_timeout(&self) -> bool {
+        self.flags.fetch_and(!TIMEOUT, Ordering::SeqCst) & TIMEOUT != 0
     }
 
     #[must_use]
@@ -68,6 +74,11 @@ impl Mailbox {
     /// Asks the task to end as soon as it is between transactions.
     pub fn shut_down(&self) {
         self.post(SHUTDOWN);
+    }
+
+    /// Tells the task that a time has run out.
+    pub fn time_out(&self) {
+        self.post(TIMEOUT);
     }
 
     fn post(&self, flag: u8) {

@@ -16,6 +16,12 @@ mod greet;
 mod drive;
 /// Waiting for a server.
 mod acquire;
+/// Who waits and goes.
+mod vigil;
+/// How long clients may take.
+mod deadlines;
+/// How many clients there are of a kind.
+pub mod crowd;
 /// What a stream did not take yet.
 pub mod pipe;
 /// What is counted.

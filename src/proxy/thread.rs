@@ -11,9 +11,11 @@ use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
 use super::client_log;
+use super::crowd::Crowd;
+use super::deadlines::Deadlines;
 use super::mailbox::Mailbox;
 use super::startup::Front;
-use crate::config::Settings;
+use crate::config::{Settings, Times};
 use crate::control::snapshot;
 use crate::guard::{Class, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
@@ -34,7 +36,6 @@ const IDENTS: usize = 1024;
 /// What all data threads share.
 pub struct Shared {
     pub settings: Arc<Settings>,
-    pub mode: Mode,
     pub primary: Arc<Node>,
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
@@ -44,6 +45,7 @@ pub struct Shared {
     /// Clients by the process id they were given.
     pub mailboxes: DashMap<i32, Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
+    pub crowd: Crowd,
     /// Clients that are being turned away, and may take a moment each.
     pub(super) turning_away: Semaphore,
     pub(super) client_log: Limiter,
@@ -129,15 +131,9 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let settings = parts.settings;
-        let mode = match settings.pool.pool_mode {
-            crate::config::PoolMode::Session => Mode::Session,
-            crate::config::PoolMode::Transaction => Mode::Transaction,
-            crate::config::PoolMode::Statement => Mode::Statement,
-        };
         let limit = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Arc::new(Self {
-            mode,
-            may_route: parts.policies_route && !parts.replicas.is_empty() && mode != Mode::Session,
+            may_route: parts.policies_route && !parts.replicas.is_empty(),
             reads_application: parts.reads_application,
             primary: parts.primary,
             replicas: parts.replicas,
@@ -147,6 +143,7 @@ impl Shared {
             rules: parts.rules,
             mailboxes: DashMap::default(),
             clients: AtomicUsize::new(0),
+            crowd: Crowd::default(),
             turning_away: Semaphore::new(TURNING_AWAY),
             client_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
@@ -168,6 +165,7 @@ pub struct Thread {
     pub shared: Arc<Shared>,
     pub meters: Arc<ThreadMeters>,
     pub(super) work: RefCell<Work>,
+    pub(super) deadlines: Deadlines,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -196,6 +194,8 @@ pub struct Ident {
     pub primary: Arc<KeyPool>,
     pub replicas: Vec<Arc<KeyPool>>,
     pub may_route: bool,
+    pub mode: Mode,
+    pub times: Times,
     /// What such a client is told of its session at login, as ParameterStatus.
     pub(super) reported: super::greet::Reported,
     pub client_meter: Arc<ClientMeter>,
@@ -217,6 +217,7 @@ impl Thread {
             snapshot,
         };
         Rc::new(Self {
+            deadlines: Deadlines::new(&shared.settings),
             index,
             shared,
             meters,

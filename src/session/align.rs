@@ -58,6 +58,10 @@ impl ParamSet {
         rest(self, names).eq(rest(other, names))
     }
 
+    fn names_all_of(&self, other: &Self) -> bool {
+        other.values.iter().all(|(name, _)| self.get(name).is_some())
+    }
+
     /// The query that takes a server from `current` to these settings; `None` if nothing differs.
     ///
     /// `set_config` reads a value as a start-up packet's is read (`SET search_path TO 'a, b'` would be one
@@ -113,14 +117,37 @@ impl Backend {
         self.aligned(settings);
     }
 
+    /// The same for what follows a `DISCARD ALL` that is on its way.
+    pub(super) fn realign(&mut self, settings: &ParamSet, up: &mut Outlet<'_>) {
+        if let Some(sql) = self.anew(settings) {
+            up.add(|v| frontend::put_query(v, sql.as_bytes()));
+            self.expect_end(Expect::Hidden);
+        }
+    }
+
     /// The query that [`Self::align`] would send, for who wants to wait for its answer; `None` if none is needed.
     #[must_use]
     pub fn alignment(&self, settings: &ParamSet) -> Option<String> {
-        if !self.unaligned {
+        // `RESET` takes a setting to the server's default, not to what the connect query made of it.
+        let spoils = self.connect_query.is_some() && !settings.names_all_of(&self.settings);
+        if !self.unaligned && !spoils {
             return settings.align_from(&self.settings);
         }
-        let rest = settings.align_from(&self.base).unwrap_or_default();
-        Some(format!("RESET ALL;{rest}"))
+        Some(format!("RESET ALL;{}", self.anew(settings).unwrap_or_default()))
+    }
+
+    /// The query that takes a server without any settings of its own to these.
+    pub(super) fn anew(&self, settings: &ParamSet) -> Option<String> {
+        let rest = settings.align_from(&self.base);
+        match &self.connect_query {
+            Some(sql) => Some(format!("{sql};{}", rest.unwrap_or_default())),
+            None => rest,
+        }
+    }
+
+    /// `sql` has run on a connection that nobody has used yet; it runs again whenever all settings are reset.
+    pub fn connected_with(&mut self, sql: &Arc<str>) {
+        self.connect_query = Some(Arc::clone(sql));
     }
 
     /// The server has these settings now.

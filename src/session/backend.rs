@@ -11,7 +11,7 @@ use super::outlet::Outlet;
 use super::prepared::Prepared;
 use crate::guard::{Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
-use crate::wire::{backend as view, frontend, reply, sqlstate};
+use crate::wire::{backend as view, reply, sqlstate};
 
 /// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
 const LOOK_MAX: usize = 16 * 1024;
@@ -55,8 +55,8 @@ pub struct Backend {
     reported: BTreeMap<Box<str>, Box<str>>,
     align_failed: bool,
     /// Rest of a message that passes (or is hidden) without being looked into; its tag acts when it is through.
-    rest: usize,
-    rest_hidden: bool,
+    pub(super) rest: usize,
+    pub(super) rest_hidden: bool,
     rest_tag: u8,
     failed: bool,
     /// A client ran `RESET`: which settings hold is not known.
@@ -67,9 +67,15 @@ pub struct Backend {
     pub(super) bytes: u64,
     /// The server said FATAL: it closes next, and the client has been told why.
     pub(super) farewell: bool,
+    /// What each connection runs once before its first use: what it sets is the connection's own.
+    pub(super) connect_query: Option<Arc<str>>,
+    /// How often it came to rest outside of a transaction.
+    pub(super) rests: u64,
+    /// The statement that runs was cancelled because it took too long.
+    pub(super) overran: bool,
 }
 
-enum Show {
+pub(super) enum Show {
     Pass,
     Hide,
     Replace(Refusal),
@@ -108,6 +114,9 @@ impl Backend {
             rows: 0,
             bytes: 0,
             farewell: false,
+            connect_query: None,
+            rests: 0,
+            overran: false,
         }
     }
 
@@ -149,14 +158,6 @@ impl Backend {
     /// What the server reported of itself: `ParameterStatus` names and values.
     pub fn reported(&self) -> impl Iterator<Item = (&str, &str)> {
         self.reported.iter().map(|(k, v)| (k.as_ref(), v.as_ref()))
-    }
-
-    /// The same for what follows a `DISCARD ALL` that is on its way.
-    pub(super) fn realign(&mut self, settings: &ParamSet, up: &mut Outlet<'_>) {
-        if let Some(sql) = settings.align_from(&self.base) {
-            up.add(|v| frontend::put_query(v, sql.as_bytes()));
-            self.expect_end(Expect::Hidden);
-        }
     }
 
     /// Something is asked for whose reply ends with a ReadyForQuery.
@@ -307,7 +308,10 @@ impl Backend {
                 let hidden = tag == b'N' && matches!(self.queue.front(), Some(Expect::Hidden));
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
-            b'E' => return Ok(self.error(body, s, ledger)),
+            b'E' => {
+                let show = self.error(body, s, ledger);
+                return Ok(self.name_timeout(body, show));
+            }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
         }
@@ -367,8 +371,9 @@ impl Backend {
                     self.prepared.doubt(); // what is on its way behind it is held
                     self.drop_unnamed();
                     self.settings = Arc::clone(&self.base);
-                    if matches!(self.queue.get(1), Some(Expect::Hidden)) {
-                        self.settings = Arc::clone(s.settings());
+                    match self.queue.get(1) {
+                        Some(Expect::Hidden) => self.settings = Arc::clone(s.settings()),
+                        _ => self.unaligned |= self.connect_query.is_some(),
                     }
                     s.discarded(self.coming(1));
                 }
@@ -405,6 +410,8 @@ impl Backend {
         };
         self.status = body.first().copied().unwrap_or(b'E');
         self.copy_in = false;
+        self.overran = false;
+        self.rests += u64::from(self.status == b'I');
         self.ended += 1;
         s.ready();
         if let Expect::Query(judgement) = &end {

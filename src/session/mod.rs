@@ -26,6 +26,7 @@ mod expect;
 mod extended;
 mod names;
 mod outlet;
+mod overrun;
 mod pins;
 mod prepared;
 mod skip;
