@@ -23,6 +23,12 @@ mod drive;
 mod endings;
 /// Waiting for a server.
 mod acquire;
+/// Who waits and goes.
+mod vigil;
+/// How long clients may take.
+mod deadlines;
+/// How many clients there are of a kind.
+pub mod crowd;
 /// What a stream did not take yet.
 pub mod pipe;
 /// What is counted.
