@@ -272,14 +272,7 @@ fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
             .map(|(_, mode)| *mode)
             .ok_or("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")?,
     };
-    if ssl.negotiation == SslNegotiation::Direct
-        && matches!(sslmode, SslMode::Disable | SslMode::Allow | SslMode::Prefer)
-    {
-        return Err(WEAK_DIRECT.into());
-    }
-    if ssl.cert.is_some() != ssl.key.is_some() {
-        return Err("sslcert and sslkey belong together".into());
-    }
+    check_tls(sslmode, &ssl)?;
     if [&user, &database].into_iter().chain(params.iter().flat_map(|(k, v)| [k, v])).any(|s| s.contains('\0'))
     {
         return Err("a zero byte cannot stand in a name".into());
@@ -304,6 +297,17 @@ fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
         }
     };
     Ok(url)
+}
+
+fn check_tls(sslmode: SslMode, ssl: &SslOptions) -> Result<(), String> {
+    let weak = matches!(sslmode, SslMode::Disable | SslMode::Allow | SslMode::Prefer);
+    if ssl.negotiation == SslNegotiation::Direct && weak {
+        return Err(WEAK_DIRECT.into());
+    }
+    if ssl.cert.is_some() != ssl.key.is_some() {
+        return Err("sslcert and sslkey belong together".into());
+    }
+    Ok(())
 }
 
 const NO_HOST: &str = "no host: give host:port or the directory of a unix socket";

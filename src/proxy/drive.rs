@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::acquire::Acquired;
 use super::books::Books;
 use super::card::Presence;
+pub(super) use super::closed::Closed;
 use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
@@ -47,37 +48,6 @@ pub(super) enum Event {
     Timeout(Timeout),
     /// It is over.
     Closed(Closed),
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// Terminate, or the connection closed.
-    Client,
-    /// The client broke the protocol.
-    Violation,
-    /// The server went away.
-    Server,
-    /// We are shutting down.
-    Shutdown,
-    /// An administrator ended it.
-    Killed,
-    /// It took too long.
-    Timeout(Timeout),
-}
-
-impl Closed {
-    /// For the log.
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::Client => "the client closed the connection",
-            Self::Violation => "protocol violation",
-            Self::Server => "the server connection was lost",
-            Self::Shutdown => "shutting down",
-            Self::Killed => "an administrator ended it (KILL_CLIENT)",
-            Self::Timeout(timeout) => timeout.setting(),
-        }
-    }
 }
 
 pub(super) struct Drive {

@@ -148,15 +148,13 @@ async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result
     Ok(ident)
 }
 
-/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
-/// one. `None` where there is no room, or the server can't be reached now.
+/// The process id of a server that is the client's own, as long as there are enough: a new one, or one that was
+/// nobody's. `None` where there is no room, or the server can't be reached now.
 async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
     let pool = &ident.primary;
-    if let Some(pid) = pool.claim(thread.index, id) {
-        return Some(pid);
-    }
+    let Some(permit) = pool.spare_permit() else { return pool.claim(thread.index, id) };
     let deadline = Some(Instant::now());
-    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    let mut server = open::open(permit, &pool.login(), thread.index, deadline).await.ok()?;
     server.belong_to(id);
     let pid = server.pid;
     thread.give_back(server);

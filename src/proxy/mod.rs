@@ -35,6 +35,7 @@ pub mod pipe;
 mod books;
 /// What is logged of clients.
 pub(crate) mod client_log;
+mod closed;
 /// Cancel requests.
 mod cancel;
 /// What the console shows of a client.

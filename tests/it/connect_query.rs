@@ -44,7 +44,6 @@ async fn what_it_sets_outlives_every_client() {
         "RESET work_mem",
         "DISCARD ALL",
         "SELECT set_config('work_mem', '3MB', false)",
-        "CREATE TEMP TABLE x (n int)",
         "BEGIN; RESET ALL; COMMIT",
     ] {
         sluice.connect().await.batch_execute(text).await.unwrap();
