@@ -36,7 +36,7 @@ mod tls;
 mod hostile;
 mod backpressure;
 mod isolation;
-mod python_driver;
+mod drivers;
 mod tidy;
 mod second_reader;
 mod differential;
