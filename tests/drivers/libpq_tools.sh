@@ -14,7 +14,7 @@ check() { # name, then a command; its output and exit code are what is seen
 }
 
 # Statements from standard input, each with its answer, as a script that goes on after errors.
-script() { psql -X -q -A -F '|' -P footer=off -v VERBOSITY=verbose "$@" | cat; }
+script() { psql -X -q -A -F '|' -P footer=off -v VERBOSITY=verbose "$@" 2>&1 | cat; }
 
 check 'psql: errors and where they are' script -c 'SELECT 1' -c 'SELEC 2' -c 'SELECT 3/0' -c '\echo :SQLSTATE :LAST_ERROR_MESSAGE'
 

@@ -22,9 +22,10 @@ pub type Seen = Vec<(String, String)>;
 
 /// The two runs of a client, and what their databases are called there.
 pub struct Both {
+    // Before the servers, which it needs to the end.
+    _noise: [Noise; 2],
     pub direct: Sluice,
     pub through: Sluice,
-    _noise: [Noise; 2],
 }
 
 impl Both {
@@ -36,7 +37,7 @@ impl Both {
             sluice.database.lab.cluster.sql("postgres", &grant).unwrap();
         }
         let noise = [Noise::start(&direct), Noise::start(&through)];
-        Self { direct, through, _noise: noise }
+        Self { _noise: noise, direct, through }
     }
 }
 

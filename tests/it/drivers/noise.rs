@@ -52,7 +52,10 @@ async fn make(url: String, n: usize, stopped: Arc<AtomicBool>) {
         // Some checks kill server connections, and with them whoever is on one.
         let session = match client.take() {
             Some(session) => session,
-            None => Session::open(&url).await.0,
+            None => match Session::with(&url.parse().unwrap()).await {
+                Ok((session, _)) => session,
+                Err(_) => continue,
+            },
         };
         let _ = session.batch_execute(TEXTS[round % TEXTS.len()]).await;
         let _ = session.query("SELECT $1::int", &[&1]).await;
