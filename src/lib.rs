@@ -23,6 +23,8 @@ pub mod proxy;
 pub mod pool;
 /// IO. Tasks that publish what the data plane reads: credentials, topology, policies.
 pub mod control;
+/// IO. The console: PgBouncer's commands, for those who may.
+pub mod admin;
 /// IO. Metrics, log, HTTP.
 pub mod observe;
 /// IO. Settings: a TOML file becomes a typed [`config::Settings`], every error at once.

@@ -152,7 +152,7 @@ impl Lab {
     fn pgsluice_command(&self, wrapper: &[String]) -> (Command, Option<u16>) {
         let settings = self.cluster.home().path().join("pgsluice.toml");
         let text = format!(
-            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{}\"\n[pool]\npool_size = {POOL_SIZE}\n\
+            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{}\"\npolicies = [\"baseline\"]\n[pool]\npool_size = {POOL_SIZE}\n\
              max_client_conn = 20000\n[log]\nlog_connections = false\nlog_disconnections = false\n",
             self.cluster.url("postgres")
         );

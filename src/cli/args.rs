@@ -40,7 +40,7 @@ pub struct SettingsArgs {
     /// A streaming replica of it. Can be repeated.
     #[arg(long, value_name = "URL")]
     pub replica: Vec<String>,
-    /// A policy file or a directory of them. Can be repeated. Without any, the built-in baseline holds.
+    /// A policy file or a directory of them. Can be repeated; `baseline` is the built-in one. Without any it only observes.
     #[arg(long, value_name = "PATH")]
     pub policies: Vec<String>,
     /// Where /metrics, /healthz and /readyz are served; an empty string for nowhere.

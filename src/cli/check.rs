@@ -21,7 +21,11 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     }
     if !args.print {
         let rules = checked.policies.map_or(0, |policies| policies.rules().len());
-        let of = if checked.settings.policies.is_empty() { " of the built-in baseline" } else { "" };
+        let of = if checked.settings.policies.is_empty() {
+            " of the built-in baseline, which only observe"
+        } else {
+            ""
+        };
         let _ = writeln!(out, "no errors; {rules} rules{of}");
     }
     ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! The commands: one file each. `args.rs` is the only list of commands and flags.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use crate::config::{self, Settings, Shown};
 use crate::document::{Problem, render};
@@ -17,7 +18,7 @@ pub mod run;
 /// What settings and policies became, and all that is wrong with them.
 pub(crate) struct Checked {
     pub(crate) settings: Settings,
-    /// The built-in baseline if none are named; `None` if they have mistakes.
+    /// The built-in baseline, observing only, if none are named; `None` if they have mistakes.
     pub(crate) policies: Option<Policies>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) problems: Vec<Problem>,
@@ -29,6 +30,8 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     let mut problems = loaded.problems;
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
     let policies = match read_policies(&loaded.settings.policies) {
+        // Who has named no policy has asked for nothing to be changed.
+        Ok(policies) if loaded.settings.policies.is_empty() => Some(policies.observing()),
         Ok(policies) => Some(policies),
         Err(mut found) => {
             problems.append(&mut found);
@@ -38,15 +41,23 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     Checked { settings: loaded.settings, policies, shown: loaded.shown, problems }
 }
 
-/// The policies of files and directories, or the built-in baseline if there are none.
+/// The policies of files and directories; the built-in baseline if there are none, or where one is called `baseline`.
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn read_policies(paths: &[std::path::PathBuf]) -> Result<Policies, Vec<Problem>> {
-    if paths.is_empty() {
+pub fn read_policies(paths: &[PathBuf]) -> Result<Policies, Vec<Problem>> {
+    let is_built_in =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name == "baseline") && !path.exists();
+    let (built_in, files): (Vec<_>, Vec<_>) = paths.iter().partition(is_built_in);
+    if files.is_empty() {
         return Ok(Policies::baseline());
     }
-    Policies::load(&config::policy_sources(paths)?)
+    let files: Vec<_> = files.into_iter().cloned().collect();
+    let mut sources = config::policy_sources(&files)?;
+    if !built_in.is_empty() {
+        sources.push(Policies::baseline_source());
+    }
+    Policies::load(&sources)
 }
 
 /// Writes problems to standard error, coloured on a terminal.
@@ -77,9 +88,16 @@ mod tests {
         assert_eq!(written, expected, "docs/{name} is out of date: UPDATE=1 cargo test pages_of_the_manual");
     }
 
+    /// The table of kinds stands where the page says so.
+    fn session_page() -> String {
+        include_str!("session_page.md").replace("{kinds}", &crate::session::kinds::table())
+    }
+
     #[test]
     fn pages_of_the_manual() {
         page("CONFIG.md", &crate::config::documentation());
+        page("CONSOLE.md", &crate::admin::sheet::documentation());
+        page("SESSION.md", &session_page());
         page("RULES.md", &crate::guard::rules::documentation());
     }
 }

@@ -1,9 +1,10 @@
-//! SIGHUP: reads the files again that may change while we run. What cannot be read leaves the old as it is.
+//! SIGHUP: reads the files again that may change while we run.
 
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::control::reload;
 use crate::proxy::startup::Front;
 
 /// Waits for SIGHUP for ever. From the call on, the signal does not end the process.
@@ -19,22 +20,7 @@ async fn run(mut hangup: Signal, front: Arc<Front>) {
     while hangup.recv().await.is_some() {
         let front = Arc::clone(&front);
         // Files may be slow, and this thread also probes the servers.
-        let _ = tokio::task::spawn_blocking(move || reload(&front)).await;
+        let _ = tokio::task::spawn_blocking(move || reload::files(&front)).await;
+        tracing::info!("SIGHUP is through; settings and policies need a restart");
     }
-}
-
-fn reload(front: &Front) {
-    match front.credentials.reload() {
-        Ok(Some(users)) => tracing::info!(users, "auth_file: read again"),
-        Ok(None) => {}
-        Err(error) => tracing::error!(%error, "auth_file: not read; the users from before stay"),
-    }
-    match front.certificate.as_ref().map(|certificate| certificate.reload()) {
-        Some(Ok(())) => tracing::info!("client_tls_cert_file: read again"),
-        None => {}
-        Some(Err(error)) => {
-            tracing::error!(%error, "client_tls_cert_file: not read; the certificate from before stays");
-        }
-    }
-    tracing::info!("SIGHUP is through; settings and policies need a restart");
 }

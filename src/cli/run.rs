@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::args::SettingsArgs;
 use super::{nofile, reload};
+use crate::admin::{self, Console};
 use crate::config::{ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::runtime::ControlThread;
@@ -76,6 +77,10 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         tracing::warn!("{shortage}");
     }
     let threads = threads(&settings);
+    if settings.policies.is_empty() {
+        let cure = "policies = [\"baseline\"] enforces it";
+        tracing::info!(cure, "no policies are named: the built-in baseline observes, and changes nothing");
+    }
     let snapshot = snapshot::Shared::default();
     let meters = Meters::new(Bounds {
         label_pairs: settings.metrics.label_pairs,
@@ -95,6 +100,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         auth_type: settings.auth.auth_type,
         credentials,
     };
+    let control = ControlThread::start()?;
     let shared = Shared::new(Parts {
         policies_route: policies.routes(),
         reads_application: policies.reads_application(),
@@ -103,6 +109,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         replicas,
         snapshot: Arc::clone(&snapshot),
         front: Arc::new(front),
+        console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         rules,
     });
@@ -115,7 +122,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         started: SystemTime::now(),
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
-    let control = ControlThread::start()?;
+    control.handle().spawn(admin::sample(Arc::clone(&shared)));
     start_control(
         &control,
         &settings,
@@ -169,6 +176,7 @@ fn nodes(settings: &Settings, servers: &Servers, threads: usize) -> (Arc<Node>, 
     let connect_timeout = pool.server_connect_timeout;
     let limits = Limits {
         pool_size: pool.pool_size,
+        max_pinned: (pool.pool_size * pool.max_pinned_percent).div_ceil(100),
         min_pool_size: pool.min_pool_size,
         query_wait_timeout: positive(pool.query_wait_timeout),
         query_wait_notify: positive(pool.query_wait_notify),
@@ -205,8 +213,9 @@ fn credentials(
 
 fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure> {
     let tls = &settings.client_tls;
+    let asked_for = tls.client_tls_ca_file.as_deref().filter(|_| tls.mode().wants_certificate());
     match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
-        (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key)?))),
+        (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key, asked_for)?))),
         _ => Ok(None),
     }
 }

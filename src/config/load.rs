@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::files;
 use super::settings::{SECTIONS, SETTINGS, Settings};
 use super::value::{Surroundings, Value};
+use super::{certificates, files};
 use crate::document::{Problem, Problems, Source, entry, short, wrong_type};
 
 /// A flag of the command line that sets a setting.
@@ -123,23 +123,7 @@ fn check_together(settings: &Settings, reader: &mut Reader<'_>) {
     if pool.min_pool_size > pool.pool_size {
         reader.refuse("pool", "min_pool_size", &format!("must not be above pool_size, {}", pool.pool_size));
     }
-    let tls = &settings.client_tls;
-    match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
-        (Some(_), None) => {
-            reader.refuse("client_tls", "client_tls_cert_file", "needs client_tls_key_file beside it")
-        }
-        (None, Some(_)) => {
-            reader.refuse("client_tls", "client_tls_key_file", "needs client_tls_cert_file beside it")
-        }
-        (None, None) if tls.mode() != super::ClientSslMode::Disable => {
-            reader.refuse(
-                "client_tls",
-                "client_tls_sslmode",
-                "needs client_tls_cert_file and client_tls_key_file",
-            );
-        }
-        _ => {}
-    }
+    certificates::check(settings, reader);
     if settings.metrics.top_fingerprints > settings.metrics.tracked_fingerprints {
         reader.refuse("metrics", "top_fingerprints", "must not be above tracked_fingerprints");
     }

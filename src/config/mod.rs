@@ -3,19 +3,24 @@
 //! `settings.rs` is the only list of settings; `value.rs` has their types, `url.rs` where servers are, `load.rs`
 //! puts file and flags together, `print.rs` shows the result and writes docs/CONFIG.md.
 
+mod certificates;
 mod files;
 mod load;
+mod pin;
 mod print;
 mod settings;
+mod ssl;
 mod url;
 mod value;
 
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
 pub use print::{documentation, print};
 pub use settings::{
-    AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings, MetricSettings, PoolSettings,
-    ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings,
+    AdminSettings, AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings,
+    MetricSettings, PoolSettings, ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting,
+    Settings,
 };
+pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
 pub use url::{Host, Secret, ServerUrl, SslMode};
 pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode};
 

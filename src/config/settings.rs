@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::Reader;
+use super::pin::Pin;
 use super::url::ServerUrl;
 use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
 
@@ -74,6 +75,12 @@ macro_rules! settings {
         ];
 
         impl Settings {
+            /// Every value as TOML, secrets starred out; in the order of [`SETTINGS`].
+            #[must_use]
+            pub fn shown(&self) -> Vec<String> {
+                vec![$(self.$top.show(),)+ $($(self.$section.$key.show(),)+)+]
+            }
+
             /// Reads every setting, wrong ones as their default.
             pub(super) fn read(reader: &mut Reader<'_>) -> Self {
                 Self {
@@ -113,7 +120,8 @@ settings! {
         primary: ServerUrl = required;
         /// Streaming replicas of the primary, each with the role that reads its lag.
         replicas: Vec<ServerUrl> = [];
-        /// Policy files, or directories of them (`*.toml` without `*.test.toml`). None: the built-in baseline.
+        /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
+        /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
         policies: Vec<PathBuf> = [];
     }
 
@@ -139,6 +147,13 @@ settings! {
         server_login_retry: Duration = "15s", where positive => "must be more than 0";
         /// Prepared statements kept on each server connection. 0: none are kept from one client to the next.
         max_prepared_statements: usize = 200, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+        /// Prepare unnamed statements that come again, so that the server plans them once. Off where generic plans hurt.
+        reuse_unnamed: bool = true;
+        /// Session state that is refused (`0A000`) instead of keeping a server connection for its client: reasons as in
+        /// `pins_total`.
+        refuse_pins: Vec<Pin> = [];
+        /// Most of `pool_size`, in percent, that clients may keep for session state; beyond it, `53300`.
+        max_pinned_percent: usize = 90, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
         /// Most bytes of prepared statements that one client may hold.
         prepared_statement_bytes: ByteSize = "1MB";
         /// Most clients at once; others get `53300`.
@@ -151,7 +166,9 @@ settings! {
 
     /// How clients log in.
     auth: AuthSettings {
-        /// What is asked of clients. `auto`: what the role's stored secret is for.
+        /// What is asked of clients. `auto`: what the role's stored secret is for. `cert`: a client certificate whose
+        /// common name is the user (needs `client_tls_sslmode = "verify-full"`); server connections then need the user's
+        /// password in `auth_file`, or a server that asks for none. Over TLS, SCRAM is offered with channel binding too.
         auth_type: AuthType = "auto";
         /// Reads a role's stored secret on the primary: `$1` is the role, the answer is its name and its secret.
         /// Every name and operator in it should be schema-qualified.
@@ -160,20 +177,37 @@ settings! {
         auth_file: Option<PathBuf> = "";
     }
 
+    /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.
+    admin: AdminSettings {
+        /// Roles that may run every command of the console. They log in as they do elsewhere.
+        admin_users: Vec<String> = [];
+        /// Roles that may run what only shows something.
+        stats_users: Vec<String> = [];
+    }
+
     /// TLS with clients.
     client_tls: ClientTlsSettings {
-        /// Empty: `prefer` if there is a certificate, else `disable`.
+        /// Empty: `prefer` if there is a certificate, else `disable`. `verify-ca` and `verify-full` both ask for a client
+        /// certificate that `client_tls_ca_file` vouches for.
         client_tls_sslmode: Option<ClientSslMode> = "";
         /// Certificate chain, PEM.
         client_tls_cert_file: Option<PathBuf> = "";
         /// Private key, PEM.
         client_tls_key_file: Option<PathBuf> = "";
+        /// Authorities that client certificates are checked with, PEM.
+        client_tls_ca_file: Option<PathBuf> = "";
     }
 
-    /// TLS with servers. Whether it is used stands in each URL as `sslmode`.
+    /// TLS with servers. Whether it is used stands in each URL as `sslmode`; `sslrootcert`, `sslcert` and `sslkey` in
+    /// a URL go before the files named here. `channel_binding` (`prefer`, `require`, `disable`) and
+    /// `sslnegotiation` (`postgres`, `direct`) stand there as libpq knows them.
     server_tls: ServerTlsSettings {
         /// Roots to trust, PEM. Empty: the system's.
         server_tls_ca_file: Option<PathBuf> = "";
+        /// Our own certificate for servers that ask for one, with its chain, PEM.
+        server_tls_cert_file: Option<PathBuf> = "";
+        /// Its private key, PEM.
+        server_tls_key_file: Option<PathBuf> = "";
     }
 
     /// Which replicas may serve reads.
@@ -218,6 +252,13 @@ settings! {
         log_connections: bool = true;
         /// Log each client that leaves, and why.
         log_disconnections: bool = true;
+    }
+}
+
+/// No files.
+impl Default for ServerTlsSettings {
+    fn default() -> Self {
+        Self { server_tls_ca_file: None, server_tls_cert_file: None, server_tls_key_file: None }
     }
 }
 

@@ -91,6 +91,8 @@ fn what_is_printed_reads_as_the_same_settings() {
     let again = load_str(&print(&first.shown));
     assert!(again.problems.is_empty(), "{:?}", again.problems);
     assert_eq!(format!("{:?}", first.settings), format!("{:?}", again.settings));
+    let shown: Vec<_> = first.shown.iter().map(|shown| shown.value.clone()).collect();
+    assert_eq!(first.settings.shown(), shown);
 }
 
 #[test]

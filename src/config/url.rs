@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::ssl::{SslNegotiation, SslOptions};
+
 /// A secret. Nothing prints it: `Debug` and `Display` show stars.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
@@ -97,6 +99,8 @@ pub struct ServerUrl {
     pub password: Option<Secret>,
     pub database: String,
     pub sslmode: SslMode,
+    /// All else about TLS.
+    pub ssl: SslOptions,
     /// Start-up parameters to send (`application_name`, `options`), in the order given.
     pub params: Vec<(String, String)>,
 }
@@ -110,6 +114,7 @@ impl ServerUrl {
             password: None,
             database: String::new(),
             sslmode: SslMode::Prefer,
+            ssl: SslOptions::default(),
             params: Vec::new(),
         }
     }
@@ -128,6 +133,9 @@ impl fmt::Display for ServerUrl {
             }
         }
         write!(f, "?sslmode={}", self.sslmode.name())?;
+        for (name, value) in self.ssl.pairs() {
+            write!(f, "&{name}={}", escaped(&value))?;
+        }
         for (name, value) in &self.params {
             write!(f, "&{}={}", escaped(name), escaped(value))?;
         }
@@ -139,6 +147,9 @@ const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_USER: &str = "postgres";
 const KEYWORDS: [&str; 8] =
     ["host", "port", "user", "password", "dbname", "sslmode", "application_name", "options"];
+
+/// TLS that could be left out is not begun with a handshake, as in libpq.
+const WEAK_DIRECT: &str = "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full";
 
 /// Reads a URL (`postgres://user:password@host:port/database?sslmode=require`, a unix socket as
 /// `postgres:///database?host=/run/postgresql`) or libpq's `host=… user=…` form.
@@ -164,14 +175,20 @@ type Pairs = Vec<(String, String)>;
 fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
     let mut known: [Option<String>; 6] = Default::default();
     let mut params = Vec::new();
+    let mut ssl = SslOptions::default();
     for (name, value) in pairs {
+        if SslOptions::KEYWORDS.contains(&name.as_str()) {
+            ssl.set(&name, value)?;
+            continue;
+        }
         match KEYWORDS.iter().position(|keyword| *keyword == name) {
             Some(at) if at < known.len() => known[at] = Some(value),
             Some(_) => params.push((name, value)),
             None => {
                 let name: String =
                     name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
-                return Err(format!("unknown parameter `{name}`; known are {}", KEYWORDS.join(", ")));
+                let known = [KEYWORDS.as_slice(), SslOptions::KEYWORDS.as_slice()].concat().join(", ");
+                return Err(format!("unknown parameter `{name}`; known are {known}"));
             }
         }
     }
@@ -200,11 +217,19 @@ fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
             .map(|(_, mode)| *mode)
             .ok_or("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")?,
     };
+    if ssl.negotiation == SslNegotiation::Direct
+        && matches!(sslmode, SslMode::Disable | SslMode::Allow | SslMode::Prefer)
+    {
+        return Err(WEAK_DIRECT.into());
+    }
+    if ssl.cert.is_some() != ssl.key.is_some() {
+        return Err("sslcert and sslkey belong together".into());
+    }
     if [&user, &database].into_iter().chain(params.iter().flat_map(|(k, v)| [k, v])).any(|s| s.contains('\0'))
     {
         return Err("a zero byte cannot stand in a name".into());
     }
-    Ok(ServerUrl { host, user, password: password.map(Secret::new), database, sslmode, params })
+    Ok(ServerUrl { host, user, password: password.map(Secret::new), database, sslmode, ssl, params })
 }
 
 fn url_pairs(rest: &str) -> Result<Pairs, String> {
@@ -368,6 +393,20 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_asked_for_in_libpqs_words() {
+        let url = read("postgres://h/?channel_binding=disable&sslcert=/c&sslkey=/k");
+        assert_eq!(url.ssl.channel_binding, super::super::ChannelBinding::Disable);
+        assert_eq!(url.ssl.files().map(|(name, _)| name).collect::<Vec<_>>(), ["sslcert", "sslkey"]);
+        for (bad, why) in [
+            ("channel_binding=always", "channel_binding must be disable or prefer or require"),
+            ("sslnegotiation=direct", WEAK_DIRECT),
+            ("sslcert=/c", "sslcert and sslkey belong together"),
+        ] {
+            assert_eq!(format!("postgres://h/?{bad}").parse::<ServerUrl>().unwrap_err(), why);
+        }
+    }
+
+    #[test]
     fn quotes_in_keyword_form() {
         assert_eq!(read(r"host=h password='a b\'c'").password.unwrap().expose(), "a b'c");
     }
@@ -396,7 +435,11 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_read_again() {
-        for text in ["postgres://a%40b@h:1/d%2Fe?sslmode=require&options=-c%20x%3D1", "host=/tmp user=x"] {
+        for text in [
+            "postgres://a%40b@h:1/d%2Fe?sslmode=require&options=-c%20x%3D1",
+            "host=/tmp user=x",
+            "host=h sslmode=require sslnegotiation=direct channel_binding=require sslcert=/a sslkey='/b c' sslrootcert=/d",
+        ] {
             let url = read(text);
             assert_eq!(read(&url.to_string()), url);
         }

@@ -45,11 +45,11 @@ fn expected<T: Value>(value: &DeValue<'_>) -> String {
     format!("must be {}, not {}", T::EXPECTED, crate::document::a(value.type_str()))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-fn text<'a, T: Value>(value: &'a DeValue<'_>) -> Result<&'a str, Faults> {
+pub(super) fn text<'a, T: Value>(value: &'a DeValue<'_>) -> Result<&'a str, Faults> {
     value.as_str().ok_or_else(|| expected::<T>(value).into())
 }
 
@@ -350,6 +350,8 @@ choice!(
         Auto = "auto",
         ScramSha256 = "scram-sha-256",
         Md5 = "md5",
+        /// A client certificate whose common name is the user.
+        Cert = "cert",
         /// No proof at all.
         Trust = "trust",
     }
@@ -361,6 +363,10 @@ choice!(
         Allow = "allow",
         Prefer = "prefer",
         Require = "require",
+        /// TLS, and a certificate of the client's that `client_tls_ca_file` vouches for.
+        VerifyCa = "verify-ca",
+        /// The same, as in PgBouncer; whose certificate it must be is `auth_type`'s to say.
+        VerifyFull = "verify-full",
     }
 );
 choice!(
@@ -373,6 +379,20 @@ choice!(
         Trace = "trace",
     }
 );
+
+impl ClientSslMode {
+    /// Who does not encrypt is refused.
+    #[must_use]
+    pub const fn wants_tls(self) -> bool {
+        matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
+    }
+
+    /// Who shows no certificate is refused.
+    #[must_use]
+    pub const fn wants_certificate(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyFull)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -141,7 +141,8 @@ fn pg_config(primary: &Primary) -> tokio_postgres::Config {
     // Last, so that they hold. A start-up packet beats ALTER ROLE … SET and ALTER DATABASE … SET.
     options.push_str("-c search_path=pg_catalog -c statement_timeout=");
     options.push_str(&PATIENCE.as_millis().to_string());
-    config.options(&options).connect_timeout(PATIENCE).ssl_mode(PgTls::mode(&primary.target.tls, &url.host));
+    config.options(&options).connect_timeout(PATIENCE);
+    PgTls::configure(&mut config, &primary.target.tls, &url.host);
     config
 }
 

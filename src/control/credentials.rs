@@ -19,7 +19,8 @@
 //! moment ago, without asking for anything. Two methods look like trust and are not, because the server judged
 //! *our* operating-system user and not the client's: `peer`, so over a unix socket the client must have come
 //! over a unix socket too, as our own operating-system user; and `ident`, so over TCP no ident service may
-//! listen here. Our client certificate would be a third, should we ever show one: then this must not apply.
+//! listen here. A certificate of our own (`server_tls_cert_file`, `sslcert`) would be a third: who shows one to the
+//! server lets nobody in by this.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use super::auth_query::Asked;
 pub use super::auth_query::Service;
 pub use super::secret::Stored;
 use super::userlist::{self, UserlistError};
+use crate::admin::is_console;
 use crate::config::{Host, Secret, ServerUrl};
 use crate::pool::key::random;
 use crate::pool::login::Target;
@@ -98,7 +100,10 @@ struct Shared {
     listed: ArcSwap<std::collections::HashMap<Box<str>, Option<Stored>>>,
     /// The primary URL's own user and password: works even if the primary's secrets cannot be read.
     own: Option<(Box<str>, Stored)>,
+    /// Where a client may be let in without a password; `None` if nowhere.
     host: Option<Host>,
+    /// The database of the primary's URL: who may be let into the console without a password must be let in there.
+    home: Box<str>,
     asking: Option<mpsc::Sender<Asked>>,
     users: Cache<Box<str>, Arc<Slot<Known>>>,
     doors: Cache<Door, Arc<Slot<bool>>>,
@@ -178,7 +183,12 @@ impl Credentials {
             auth_file: source.auth_file,
             listed: ArcSwap::from_pointee(read_all(listed)),
             own,
-            host: source.primary.map(|primary| primary.target.host),
+            home: source.primary.as_ref().map_or("", |primary| &primary.url.database).into(),
+            host: source
+                .primary
+                .map(|primary| primary.target)
+                .filter(|t| !t.tls.shows_certificate())
+                .map(|t| t.host),
             asking,
             users: Cache::new(USERS),
             doors: Cache::new(DOORS),
@@ -256,6 +266,7 @@ impl Credentials {
         if !could_connect || user.len() > MAX_NAME {
             return false;
         }
+        let database = if is_console(database) { &self.0.home } else { database };
         let slot = slot(&self.0.doors, &(Box::from(user), Box::from(database)));
         let open = slot.get(DOOR_FOR, Duration::ZERO, async |_| {
             let (reply, answer) = oneshot::channel();

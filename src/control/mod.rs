@@ -11,5 +11,7 @@ pub mod topology;
 mod auth_query;
 pub mod credentials;
 pub mod pg_tls;
+/// Files read again while we run.
+pub mod reload;
 mod secret;
 pub mod userlist;

@@ -3,47 +3,54 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::config::SslMode as PgSslMode;
+use tokio_postgres::Config;
+use tokio_postgres::config::{
+    ChannelBinding as PgChannelBinding, SslMode as PgSslMode, SslNegotiation as PgSslNegotiation,
+};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_rustls::TlsConnector;
 
-use crate::config::{Host, SslMode};
-use crate::proxy::tls::{ServerTls, server_name};
+use crate::config::{ChannelBinding as Wanted, Host, SslMode};
+use crate::proxy::tls::{Handshake, ServerTls, server_name};
 
 /// Makes TLS connections for tokio-postgres with the settings of a [`ServerTls`].
 #[derive(Clone)]
-pub struct PgTls {
-    config: Option<Arc<ClientConfig>>,
-}
+pub struct PgTls(ServerTls);
 
 impl PgTls {
     #[must_use]
     pub fn new(tls: &ServerTls) -> Self {
-        Self { config: tls.config().cloned() }
+        Self(tls.clone())
     }
 
-    /// How tokio-postgres is to ask for TLS. It has no `allow`; who allows TLS can as well prefer it. Over a
-    /// unix socket there is none to ask for, whatever the mode, as with libpq.
-    #[must_use]
-    pub const fn mode(tls: &ServerTls, host: &Host) -> PgSslMode {
-        match tls.mode() {
+    /// Tells tokio-postgres how to ask for TLS. It has no `allow`; who allows TLS can as well prefer it. Over a unix
+    /// socket there is none to ask for, whatever the mode, as with libpq.
+    pub fn configure(config: &mut Config, tls: &ServerTls, host: &Host) {
+        let mode = match tls.mode() {
             _ if matches!(host, Host::Unix(..)) => PgSslMode::Disable,
             SslMode::Disable => PgSslMode::Disable,
             SslMode::Allow | SslMode::Prefer => PgSslMode::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => PgSslMode::Require,
-        }
+        };
+        let negotiation = match tls.is_direct() && mode == PgSslMode::Require {
+            true => PgSslNegotiation::Direct,
+            false => PgSslNegotiation::Postgres,
+        };
+        let binding = match tls.channel_binding() {
+            Wanted::Disable => PgChannelBinding::Disable,
+            Wanted::Prefer => PgChannelBinding::Prefer,
+            Wanted::Require => PgChannelBinding::Require,
+        };
+        config.ssl_mode(mode).ssl_negotiation(negotiation).channel_binding(binding);
     }
 }
 
 /// One connection to be made.
 pub struct Connect {
-    config: Option<Arc<ClientConfig>>,
+    handshake: Option<Handshake>,
     name: io::Result<ServerName<'static>>,
 }
 
@@ -57,7 +64,7 @@ where
 
     fn make_tls_connect(&mut self, domain: &str) -> io::Result<Connect> {
         // A unix socket has no name; TLS is not asked for there.
-        Ok(Connect { config: self.config.clone(), name: server_name(domain) })
+        Ok(Connect { handshake: self.0.handshake(), name: server_name(domain) })
     }
 }
 
@@ -71,18 +78,22 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            let config = self.config.ok_or_else(|| io::Error::other("TLS is disabled"))?;
-            Ok(PgTlsStream(TlsConnector::from(config).connect(self.name?, stream).await?))
+            let handshake = self.handshake.ok_or_else(|| io::Error::other("TLS is disabled"))?;
+            let (stream, end_point) = handshake.run(self.name?, stream).await?;
+            Ok(PgTlsStream { stream, end_point })
         })
     }
 }
 
 /// An encrypted connection.
-pub struct PgTlsStream<S>(tokio_rustls::client::TlsStream<S>);
+pub struct PgTlsStream<S> {
+    stream: tokio_rustls::client::TlsStream<S>,
+    end_point: Option<Vec<u8>>,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PgTlsStream<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        self.end_point.clone().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
@@ -92,20 +103,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PgTlsStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PgTlsStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,6 @@
 
 use std::error::Error as _;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use tokio_postgres::{Client, Config, Statement};
 use super::lag::{History, Lag, Lsn};
 use super::pg_tls::PgTls;
 use super::snapshot::{PrimaryState, ReplicaState, Shared, Topology, publish};
-use crate::config::{Host, ServerUrl, Settings};
+use crate::config::{Host, ServerTlsSettings, ServerUrl, Settings};
 use crate::proxy::tls::{ServerTls, TlsError};
 
 /// A server to watch.
@@ -34,12 +33,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// With the roots of `ca_file`, else the system's.
+    /// With the files of the settings, if any, where the URL names none.
     ///
     /// # Errors
-    /// As [`ServerTls::new`].
-    pub fn new(name: &str, url: ServerUrl, ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let tls = ServerTls::new(url.sslmode, ca_file)?;
+    /// As [`ServerTls::of`].
+    pub fn new(name: &str, url: ServerUrl, files: &ServerTlsSettings) -> Result<Self, TlsError> {
+        let tls = ServerTls::of(&url, files)?;
         Ok(Self { name: name.into(), url, tls })
     }
 }
@@ -76,12 +75,12 @@ impl Watch {
 /// The primary is `primary`, the replicas are `replica1`, `replica2`, … in the order of the settings.
 ///
 /// # Errors
-/// As [`ServerTls::new`].
+/// As [`ServerTls::of`].
 pub fn servers(settings: &Settings) -> Result<(Server, Vec<Server>), TlsError> {
-    let ca_file = settings.server_tls.server_tls_ca_file.as_deref();
+    let files = &settings.server_tls;
     let replicas = settings.replicas.iter().enumerate();
-    let replicas = replicas.map(|(n, url)| Server::new(&format!("replica{}", n + 1), url.clone(), ca_file));
-    Ok((Server::new("primary", settings.primary.clone(), ca_file)?, replicas.collect::<Result<_, _>>()?))
+    let replicas = replicas.map(|(n, url)| Server::new(&format!("replica{}", n + 1), url.clone(), files));
+    Ok((Server::new("primary", settings.primary.clone(), files)?, replicas.collect::<Result<_, _>>()?))
 }
 
 /// Watches the servers for ever. Drop it to stop.
@@ -375,7 +374,7 @@ fn client_config(server: &Server, watch: &Watch) -> Config {
     if let Some(password) = &url.password {
         config.password(password.expose());
     }
-    config.ssl_mode(PgTls::mode(&server.tls, &url.host));
+    PgTls::configure(&mut config, &server.tls, &url.host);
     // A probe that hangs in the server ends there too, so that hung ones do not pile up.
     let own = format!("-c statement_timeout={}", watch.check_interval.as_millis().max(1));
     let given = url.params.iter().find(|(name, _)| name == "options").map(|(_, options)| options);
@@ -450,7 +449,7 @@ mod tests {
     }
 
     fn server(name: &str, url: &str) -> Server {
-        Server::new(name, url.parse().unwrap(), None).unwrap()
+        Server::new(name, url.parse().unwrap(), &ServerTlsSettings::default()).unwrap()
     }
 
     #[tokio::test]

@@ -245,6 +245,13 @@ fn judgement<'p>(
         complaints: decision.complaints(fingerprint),
         hits: decision.hits(),
         effects: statements.iter().fold(Effects::NONE, |all, facts| all.and(facts.effects)),
+        custom_settings: statements.iter().flat_map(|facts| &facts.custom_settings).cloned().collect(),
+        prepared: statements.iter().flat_map(|facts| &facts.prepared).cloned().collect(),
+        settings: statements
+            .iter()
+            .flat_map(|facts| &facts.settings)
+            .map(|name| name.as_str().into())
+            .collect(),
         statements: u32::try_from(statements.len()).unwrap_or(u32::MAX),
         read_only: statements.iter().all(|facts| facts.read_only),
         transaction_control: statements.iter().any(|facts| facts.kind == Kind::Transaction),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 mod cache;
+mod effects;
 pub mod facts;
 mod judge;
 pub mod policy;
@@ -14,6 +15,7 @@ pub mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use effects::Effects;
 pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.
@@ -102,94 +104,6 @@ impl Lane {
     }
 }
 
-/// Session state a statement may leave on its server, as a set of bits.
-///
-/// Such a server is pinned to its client until the state is provably gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Effects(pub u16);
-
-impl Effects {
-    pub const NONE: Self = Self(0);
-    /// `SET`, `RESET`, `set_config()`: a setting of the session, other than `SET LOCAL`.
-    pub const SETTING: Self = Self(1 << 0);
-    /// `SET ROLE`, `SET SESSION AUTHORIZATION`.
-    pub const ROLE: Self = Self(1 << 1);
-    pub const TEMP_TABLE: Self = Self(1 << 2);
-    pub const LISTEN: Self = Self(1 << 3);
-    pub const ADVISORY_LOCK: Self = Self(1 << 4);
-    /// SQL-level `PREPARE`, `EXECUTE`, `DEALLOCATE`.
-    pub const SQL_PREPARE: Self = Self(1 << 5);
-    /// `DECLARE … WITH HOLD`.
-    pub const HOLD_CURSOR: Self = Self(1 << 6);
-    /// `LOAD`.
-    pub const LIBRARY: Self = Self(1 << 7);
-    /// `DO`, `CALL`: may have done any of the above.
-    pub const OPAQUE: Self = Self(1 << 8);
-    /// The grammar did not read it: may have done any of the above.
-    pub const UNPARSED: Self = Self(1 << 9);
-    /// `RESET`: the server's settings are not the ones it was given. Not a pin.
-    pub const UNALIGNED: Self = Self(1 << 10);
-    /// `RESET ALL`: undoes [`Self::SETTING`]. Not a pin.
-    pub const RESET_ALL: Self = Self(1 << 11);
-    /// `UNLISTEN *`: undoes [`Self::LISTEN`]. Not a pin.
-    pub const UNLISTEN_ALL: Self = Self(1 << 12);
-    /// `pg_advisory_unlock_all()`: undoes [`Self::ADVISORY_LOCK`]. Not a pin.
-    pub const UNLOCK_ALL: Self = Self(1 << 13);
-    /// SQL `PREPARE`, `EXECUTE` or `DEALLOCATE` of a name that is ours on the server, where other clients'
-    /// statements are. Not a pin: refused.
-    pub const RESERVED_NAME: Self = Self(1 << 14);
-    /// `DISCARD ALL`: what was left before is gone. Not a pin.
-    pub const DISCARD_ALL: Self = Self(1 << 15);
-
-    /// Every pin with its metric label, in bit order.
-    pub const PINS: [(Self, &'static str); 10] = [
-        (Self::SETTING, "setting"),
-        (Self::ROLE, "role"),
-        (Self::TEMP_TABLE, "temp_table"),
-        (Self::LISTEN, "listen"),
-        (Self::ADVISORY_LOCK, "advisory_lock"),
-        (Self::SQL_PREPARE, "sql_prepare"),
-        (Self::HOLD_CURSOR, "hold_cursor"),
-        (Self::LIBRARY, "library"),
-        (Self::OPAQUE, "opaque"),
-        (Self::UNPARSED, "unparsed"),
-    ];
-
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0 && other.0 != 0
-    }
-    /// The effects that pin.
-    #[must_use]
-    pub const fn pins(self) -> Self {
-        Self(self.0 & ((1 << Self::PINS.len()) - 1))
-    }
-
-    /// The pins that these effects undo, as far as they do not make them again.
-    #[must_use]
-    pub const fn undone(self) -> Self {
-        let mut undone = Self::NONE;
-        if self.has(Self::RESET_ALL) {
-            undone = undone.and(Self::SETTING);
-        }
-        if self.has(Self::UNLISTEN_ALL) {
-            undone = undone.and(Self::LISTEN);
-        }
-        if self.has(Self::UNLOCK_ALL) {
-            undone = undone.and(Self::ADVISORY_LOCK);
-        }
-        Self(undone.0 & !self.0)
-    }
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// Who asks, as far as a verdict may depend on it. Part of every cache key, compared whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
@@ -240,6 +154,12 @@ pub struct Judgement {
     pub complaints: Box<[Complaint]>,
     pub hits: Box<[Hit]>,
     pub effects: Effects,
+    /// Settings of the session that it names as set or reset, lower case: see [`Effects::SETTING`].
+    pub settings: Box<[Box<str>]>,
+    /// Settings of the application's own that it names, lower case.
+    pub custom_settings: Box<[Box<str>]>,
+    /// Names in SQL `PREPARE`, `EXECUTE` and `DEALLOCATE`, in order; true: deallocated.
+    pub prepared: Box<[(Box<str>, bool)]>,
     /// How many statements the text holds (0 for an empty query).
     pub statements: u32,
     /// Provably read-only: the precondition of a replica, whatever a policy says.

@@ -122,6 +122,7 @@ pub struct PoolMeter {
     pub(super) rows: Cell,
     pub(super) bytes: Cell,
     pub(super) errors: Cell,
+    pub(super) transactions: Cell,
 }
 
 impl PoolMeter {
@@ -141,6 +142,12 @@ impl PoolMeter {
         self.wait.observe(nanos);
     }
 
+    /// A transaction ended, well or not.
+    #[inline]
+    pub fn transaction(&self) {
+        self.transactions.add(1);
+    }
+
     /// The server sent an ErrorResponse.
     #[inline]
     pub fn error(&self) {
@@ -154,9 +161,18 @@ impl PoolMeter {
 pub struct ClientMeter {
     database: DatabaseId,
     pub(super) connections: [Cell; 3],
+    /// Bytes from and to these clients.
+    pub received: Cell,
+    pub sent: Cell,
+    pub(super) logins: Cell,
 }
 
 impl ClientMeter {
+    fn new(database: DatabaseId) -> Self {
+        let [received, sent, logins] = Default::default();
+        Self { database, connections: Default::default(), received, sent, logins }
+    }
+
     /// The database's number for [`ThreadMeters::fingerprint`].
     #[must_use]
     pub fn database(&self) -> DatabaseId {
@@ -167,6 +183,7 @@ impl ClientMeter {
     #[must_use]
     pub fn client(self: &Arc<Self>) -> ClientPresence {
         self.connections[ClientState::Idle as usize].add(1);
+        self.logins.add(1);
         ClientPresence { meter: Arc::clone(self), state: ClientState::Idle }
     }
 }
@@ -267,7 +284,7 @@ impl ThreadMeters {
         let id = self.labels.database(database);
         let (database, user) = self.labels.pair("", database, user);
         let key = ClientKey { database, user };
-        let fresh = || Arc::new(ClientMeter { database: id, connections: Default::default() });
+        let fresh = || Arc::new(ClientMeter::new(id));
         Arc::clone(locked(&self.clients).entry(key).or_insert_with(fresh))
     }
 

@@ -51,6 +51,7 @@ pub struct PoolTotals {
     pub rows: u64,
     pub bytes: u64,
     pub errors: u64,
+    pub transactions: u64,
 }
 
 /// All cells summed over threads.
@@ -59,6 +60,8 @@ pub struct Totals {
     pub pools: BTreeMap<PoolKey, PoolTotals>,
     /// By [`ClientState`].
     pub clients: BTreeMap<ClientKey, [u64; 3]>,
+    /// Bytes received, bytes sent, clients that came.
+    pub client_traffic: BTreeMap<ClientKey, [u64; 3]>,
     /// By rule slot, then action × mode.
     pub verdicts: HashMap<Slot, [u64; VERDICTS]>,
     pub pins: [u64; Effects::PINS.len()],
@@ -87,6 +90,12 @@ impl Totals {
         let clients: Vec<_> =
             locked(&thread.clients).iter().map(|(key, meter)| (key.clone(), Arc::clone(meter))).collect();
         for (key, meter) in clients {
+            let traffic = self.client_traffic.entry(key.clone()).or_default();
+            for (total, cell) in traffic.iter_mut().zip([&meter.received, &meter.sent, &meter.logins]) {
+                *total = total.wrapping_add(cell.get());
+            }
+            self.client_bytes_received = self.client_bytes_received.wrapping_add(meter.received.get());
+            self.client_bytes_sent = self.client_bytes_sent.wrapping_add(meter.sent.get());
             sum(self.clients.entry(key).or_default(), &meter.connections);
         }
         for (index, chunk) in thread.verdicts.iter().enumerate() {
@@ -115,5 +124,6 @@ impl PoolTotals {
         self.rows = self.rows.wrapping_add(pool.rows.get());
         self.bytes = self.bytes.wrapping_add(pool.bytes.get());
         self.errors = self.errors.wrapping_add(pool.errors.get());
+        self.transactions = self.transactions.wrapping_add(pool.transactions.get());
     }
 }

@@ -14,12 +14,13 @@ use tokio::net::{TcpStream, UnixStream};
 pub use super::connect_error::ConnectError;
 use super::connect_error::{is_local, unreachable_or_local};
 use super::key::LoginKey;
+use super::prove::Scram;
 use crate::config::{Host, SslMode};
 use crate::proxy::stream::Stream;
 use crate::proxy::tls::ServerTls;
 use crate::wire::auth_message::{self, Authentication, Malformed, ServerError};
 use crate::wire::reply;
-use crate::wire::scram::{self, ClientExchange, Expected, ScramError};
+use crate::wire::scram::ScramError;
 use crate::wire::startup;
 
 /// Most bytes a server may send until its first ReadyForQuery.
@@ -102,8 +103,8 @@ async fn authenticated<'a>(
     };
     let attempt = async |tls: bool| {
         let stream = open(target).await?;
-        let stream = if tls { upgrade(target, mode, stream).await? } else { stream };
-        Login::new(target, stream).run(user, database, key, parameters).await
+        let (stream, binding) = if tls { upgrade(target, mode, stream).await? } else { (stream, None) };
+        Login::new(target, stream, binding).run(user, database, key, parameters).await
     };
     let first = attempt(!matches!(mode, SslMode::Disable | SslMode::Allow)).await;
     match (&first, mode) {
@@ -126,7 +127,7 @@ pub async fn dial(target: &Target) -> Result<Stream, ConnectError> {
         let stream = open(target).await?;
         match (&target.host, target.tls.mode()) {
             (Host::Unix(..), _) | (_, SslMode::Disable | SslMode::Allow) => Ok(stream),
-            (_, mode) => upgrade(target, mode, stream).await,
+            (_, mode) => Ok(upgrade(target, mode, stream).await?.0),
         }
     })
     .await
@@ -154,32 +155,42 @@ async fn open(target: &Target) -> Result<Stream, ConnectError> {
     }
 }
 
-/// SSLRequest and the handshake; `prefer` goes on in the clear if the server has no TLS.
-async fn upgrade(target: &Target, mode: SslMode, mut stream: Stream) -> Result<Stream, ConnectError> {
+/// What channel binding binds to, where the server has shown a certificate that allows it.
+pub(super) type EndPoint = Option<Vec<u8>>;
+
+/// SSLRequest (unless the URL says otherwise) and the handshake; `prefer` goes on in the clear if the server has no
+/// TLS.
+async fn upgrade(
+    target: &Target,
+    mode: SslMode,
+    mut stream: Stream,
+) -> Result<(Stream, EndPoint), ConnectError> {
     let failed = |source: io::Error| unreachable_or_local(&target.host, source);
     let tls = |problem: String| ConnectError::Tls { host: target.host.clone(), problem };
-    let mut request = Vec::new();
-    startup::ssl_request(&mut request);
-    stream.write_all(&request).await.map_err(failed)?;
-    // One byte and no more: whatever a man in the middle adds becomes part of the handshake and spoils it.
-    match stream.read_u8().await.map_err(failed)? {
-        b'S' => {
-            let Host::Tcp(name, _) = &target.host else {
-                return Err(tls("not over a unix socket".to_owned()));
-            };
-            target.tls.connect(stream, name).await.map_err(|error| tls(error.to_string()))
+    if !target.tls.is_direct() {
+        let mut request = Vec::new();
+        startup::ssl_request(&mut request);
+        stream.write_all(&request).await.map_err(failed)?;
+        // One byte and no more: whatever a man in the middle adds becomes part of the handshake and spoils it.
+        match stream.read_u8().await.map_err(failed)? {
+            b'S' => {}
+            b'N' if mode == SslMode::Prefer => return Ok((stream, None)),
+            b'N' => return Err(tls(format!("the server has none, sslmode={} wants it", mode.name()))),
+            // 'E' and an error text that nobody has vouched for: not to be shown.
+            _ => return Err(tls("the server does not answer SSLRequest".to_owned())),
         }
-        b'N' if mode == SslMode::Prefer => Ok(stream),
-        b'N' => Err(tls(format!("the server has none, sslmode={} wants it", mode.name()))),
-        // 'E' and an error text that nobody has vouched for: not to be shown.
-        _ => Err(tls("the server does not answer SSLRequest".to_owned())),
     }
+    let Host::Tcp(name, _) = &target.host else {
+        return Err(tls("not over a unix socket".to_owned()));
+    };
+    target.tls.connect(stream, name).await.map_err(|error| tls(error.to_string()))
 }
 
 /// A login under way.
-struct Login<'a> {
-    target: &'a Target,
-    stream: Stream,
+pub(super) struct Login<'a> {
+    pub(super) target: &'a Target,
+    pub(super) stream: Stream,
+    pub(super) binding: EndPoint,
     /// Received and not yet read.
     inbound: Vec<u8>,
     /// Bytes received so far.
@@ -189,8 +200,16 @@ struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    const fn new(target: &'a Target, stream: Stream) -> Self {
-        Self { target, stream, inbound: Vec::new(), total: 0, authenticated: false, notices: Vec::new() }
+    const fn new(target: &'a Target, stream: Stream, binding: EndPoint) -> Self {
+        Self {
+            target,
+            stream,
+            binding,
+            inbound: Vec::new(),
+            total: 0,
+            authenticated: false,
+            notices: Vec::new(),
+        }
     }
 
     /// StartupMessage, then whatever the server asks, up to AuthenticationOk.
@@ -212,6 +231,7 @@ impl<'a> Login<'a> {
                 (tag, _) => return Err(self.unexpected(tag)),
             };
             let question = auth_message::authentication(&body).map_err(|error| self.malformed(error))?;
+            self.bound_enough(&question, &scram)?;
             if question == Authentication::Ok {
                 // Who asked for SCRAM must prove in turn that it knows the verifier.
                 return match scram {
@@ -226,98 +246,6 @@ impl<'a> Login<'a> {
                 };
             }
             scram = self.answer(question, user, key, scram).await?;
-        }
-    }
-
-    async fn answer(
-        &mut self,
-        question: Authentication<'_>,
-        user: &str,
-        key: &LoginKey,
-        scram: Scram,
-    ) -> Result<Scram, ConnectError> {
-        let mut out = Vec::new();
-        let next = match (question, scram) {
-            (Authentication::Md5Password(salt), Scram::NotAsked) => {
-                let response = match key {
-                    LoginKey::Md5(hash) => hash.response(salt),
-                    LoginKey::Password(password) => {
-                        crate::wire::md5::Md5Hash::of(password.bytes(), user).response(salt)
-                    }
-                    LoginKey::Scram(_) => {
-                        return Err(self.no_key("the server wants md5, a SCRAM key is known"));
-                    }
-                    LoginKey::None => return Err(self.no_key("the server wants a password, none is known")),
-                };
-                startup::password_message(&mut out, &response);
-                Scram::NotAsked
-            }
-            (Authentication::CleartextPassword, Scram::NotAsked) => {
-                let LoginKey::Password(password) = key else {
-                    return Err(self.no_key("the server wants a password in the clear, only a key is known"));
-                };
-                if !self.stream.is_tls() && !matches!(self.target.host, Host::Unix(..)) {
-                    return Err(self.no_key("the server wants a password in the clear, without TLS"));
-                }
-                startup::password_message(&mut out, password.bytes());
-                Scram::NotAsked
-            }
-            (Authentication::Sasl(mechanisms), Scram::NotAsked) => {
-                if !mechanisms.contains(&scram::MECHANISM.as_bytes()) {
-                    return Err(self.no_key("the server wants a SASL mechanism other than SCRAM-SHA-256"));
-                }
-                match key {
-                    LoginKey::Scram(_) | LoginKey::Password(_) => {}
-                    LoginKey::Md5(_) => {
-                        return Err(self.no_key("the server wants SCRAM, an md5 hash is known"));
-                    }
-                    LoginKey::None => return Err(self.no_key("the server wants a password, none is known")),
-                }
-                let nonce = super::key::nonce().map_err(|error| self.protocol(error.to_string()))?;
-                let exchange = ClientExchange::begin(nonce, "n,,", &[]);
-                let first = exchange.client_first();
-                startup::sasl_initial_response(&mut out, scram::MECHANISM, first.as_bytes());
-                Scram::First(exchange)
-            }
-            (Authentication::SaslContinue(data), Scram::First(exchange)) => {
-                let (last, expected) = self.client_final(&exchange, data, key).await?;
-                startup::sasl_response(&mut out, last.as_bytes());
-                Scram::Last(expected)
-            }
-            (Authentication::SaslFinal(data), Scram::Last(expected)) => {
-                expected.verify(data).map_err(|error| self.scram(error))?;
-                return Ok(Scram::Done);
-            }
-            (Authentication::Unsupported(_), _) => {
-                return Err(
-                    self.no_key("the server wants Kerberos, GSSAPI, SSPI or another method not supported")
-                );
-            }
-            _ => return Err(self.protocol("authentication messages out of order".to_owned())),
-        };
-        self.send(&out).await?;
-        Ok(next)
-    }
-
-    async fn client_final(
-        &self,
-        exchange: &ClientExchange,
-        server_first: &[u8],
-        key: &LoginKey,
-    ) -> Result<(String, Expected), ConnectError> {
-        let challenge = exchange.challenge(server_first).map_err(|error| self.scram(error))?;
-        match key {
-            LoginKey::Scram(keys) => {
-                let (client, server) = keys.keys_for(&challenge).ok_or_else(|| {
-                    self.no_key("the password stored on the server is not the one the client logged in with")
-                })?;
-                Ok(exchange.answer(&challenge, client, Some(server)))
-            }
-            LoginKey::Password(password) => {
-                let keys = password.keys_for(&challenge).await.map_err(|error| self.scram(error))?;
-                Ok(exchange.answer(&challenge, &keys.0, Some(&keys.1)))
-            }
-            LoginKey::Md5(_) | LoginKey::None => Err(self.no_key("the server wants SCRAM, no key is known")),
         }
     }
 
@@ -362,7 +290,7 @@ impl<'a> Login<'a> {
         Ok(())
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
         let write = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -370,7 +298,7 @@ impl<'a> Login<'a> {
         write.await.map_err(|source| unreachable_or_local(&self.target.host, source))
     }
 
-    fn protocol(&self, problem: String) -> ConnectError {
+    pub(super) fn protocol(&self, problem: String) -> ConnectError {
         ConnectError::Protocol { host: self.target.host.clone(), problem }
     }
 
@@ -378,27 +306,17 @@ impl<'a> Login<'a> {
         self.protocol(error.to_string())
     }
 
-    fn scram(&self, error: ScramError) -> ConnectError {
+    pub(super) fn scram(&self, error: ScramError) -> ConnectError {
         self.protocol(error.to_string())
     }
 
-    fn no_key(&self, problem: &'static str) -> ConnectError {
+    pub(super) fn no_key(&self, problem: &'static str) -> ConnectError {
         ConnectError::NoKey { host: self.target.host.clone(), problem }
     }
 
     fn unexpected(&self, tag: u8) -> ConnectError {
         self.protocol(format!("unexpected message {:?} during login", char::from(tag)))
     }
-}
-
-enum Scram {
-    NotAsked,
-    /// client-first is sent.
-    First(ClientExchange),
-    /// client-final is sent.
-    Last(Expected),
-    /// The server has proved itself.
-    Done,
 }
 
 /// From AuthenticationOk to ReadyForQuery.

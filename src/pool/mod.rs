@@ -5,18 +5,25 @@
 //! touches nothing another thread writes. Only when a thread is dry does it meet the others: in the node's
 //! queue, first come first served, with direct hand-over.
 
+/// What the console shows of a connection.
+pub mod card;
 mod connect_error;
 pub mod key;
 pub mod login;
+mod notices;
 pub mod open;
+mod prove;
 pub mod reset;
+mod owner;
 mod queue;
 mod server;
 
+pub use notices::LoginNotices;
+pub use owner::{ClientId, NOBODY, Pinned};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +40,8 @@ use queue::NodeState;
 pub struct Limits {
     /// Most connections to one server.
     pub pool_size: usize,
+    /// Of these: most that clients may hold for their session state.
+    pub max_pinned: usize,
     pub min_pool_size: usize,
     /// `None`: for ever.
     pub query_wait_timeout: Option<Duration>,
@@ -54,11 +63,29 @@ pub struct Node {
     threads: usize,
     /// Clients in the queue. Read without the lock: zero is the common case.
     waiting: AtomicUsize,
+    /// Clients that hold a server for their session state.
+    pinned: AtomicUsize,
+    /// At the last look there was no place for another connection. A hint, read without the lock.
+    full: AtomicBool,
     state: Mutex<NodeState>,
     /// One line a second about log-ins that failed: thousands of clients may wait for the same server.
     trouble: Limiter,
     next_serial: AtomicUsize,
-    pools: DashMap<(Arc<str>, Arc<str>), Arc<KeyPool>, ahash::RandomState>,
+    /// Of every connection that has logged in, by number.
+    cards: DashMap<u64, Arc<card::ServerCard>, ahash::RandomState>,
+    pools: DashMap<Whose, Arc<KeyPool>, ahash::RandomState>,
+}
+
+/// User, database, purpose.
+type Whose = (Arc<str>, Arc<str>, Purpose);
+
+/// Whom the connections of a pool serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// One client after the other.
+    Shared,
+    /// Each the client that it was opened for (replication): never idle, never handed on.
+    Dedicated,
 }
 
 /// The connections of one user to one database of one server.
@@ -66,6 +93,7 @@ pub struct KeyPool {
     pub node: Arc<Node>,
     pub user: Arc<str>,
     pub database: Arc<str>,
+    pub purpose: Purpose,
     /// One stack per data thread. Boxed: a server moves between stack and client at each transaction.
     #[allow(clippy::vec_box, reason = "a pointer moves, not a connection's state")]
     idle: Box<[Mutex<Vec<Box<Server>>>]>,
@@ -79,6 +107,8 @@ pub struct KeyPool {
     serial: usize,
     /// What new connections log in with: what the last client's own login yielded.
     login: Mutex<LoginKey>,
+    /// What the server had to say when the last connection was opened.
+    notices: Mutex<Arc<LoginNotices>>,
 }
 
 /// What the pool holds, for metrics and the console.
@@ -91,6 +121,15 @@ pub struct Census {
     pub active: usize,
     /// Log-ins that ended, since the start: succeeded, failed.
     pub logins: [u64; 2],
+}
+
+impl Census {
+    fn add(&mut self, other: &Self) {
+        self.login += other.login;
+        self.idle += other.idle;
+        self.active += other.active;
+        self.logins.iter_mut().zip(other.logins).for_each(|(all, more)| *all += more);
+    }
 }
 
 /// A log-in under way.
@@ -117,9 +156,12 @@ impl Node {
             limits,
             threads: threads.max(1),
             waiting: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             state: Mutex::default(),
             trouble: Limiter::new(1, 1),
             next_serial: AtomicUsize::new(0),
+            cards: DashMap::default(),
             pools: DashMap::default(),
         })
     }
@@ -128,30 +170,60 @@ impl Node {
     /// called only after the client has proved who it is.
     #[must_use]
     pub fn pool(self: &Arc<Self>, user: &str, database: &str) -> Arc<KeyPool> {
+        self.pool_for(user, database, Purpose::Shared)
+    }
+
+    /// The same for connections of that purpose.
+    #[must_use]
+    pub fn pool_for(self: &Arc<Self>, user: &str, database: &str, purpose: Purpose) -> Arc<KeyPool> {
         let (name, db): (Arc<str>, Arc<str>) = (user.into(), database.into());
-        let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db))).or_insert_with(|| {
+        let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db), purpose)).or_insert_with(|| {
             let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
             Arc::new(KeyPool {
                 node: Arc::clone(self),
                 user: name,
                 database: db,
+                purpose,
                 idle: (0..self.threads).map(|_| Mutex::default()).collect(),
                 open: AtomicUsize::new(0),
                 logging_in: AtomicUsize::new(0),
                 logins: Default::default(),
                 serial,
                 login: Mutex::default(),
+                notices: Mutex::default(),
             })
         });
         Arc::clone(&entry)
     }
 
-    /// Every pool's connections now, the oldest pool first.
+    /// Every user's and database's connections now, the oldest pool first; dedicated ones count with the others.
     #[must_use]
     pub fn census(&self) -> Vec<Census> {
         let mut pools: Vec<_> = self.pools.iter().map(|entry| Arc::clone(&entry)).collect();
-        pools.sort_unstable_by_key(|pool| pool.serial);
-        pools.iter().map(|pool| pool.census()).collect()
+        pools.sort_unstable_by_key(|pool| (pool.purpose == Purpose::Dedicated, pool.serial));
+        let mut rows: Vec<Census> = Vec::with_capacity(pools.len());
+        for pool in pools {
+            let row = pool.census();
+            let known = match pool.purpose {
+                Purpose::Shared => None,
+                Purpose::Dedicated => {
+                    rows.iter_mut().find(|known| known.user == row.user && known.database == row.database)
+                }
+            };
+            match known {
+                Some(known) => known.add(&row),
+                None => rows.push(row),
+            }
+        }
+        rows
+    }
+
+    /// The cards of all connections, the oldest first.
+    #[must_use]
+    pub fn cards(&self) -> Vec<Arc<card::ServerCard>> {
+        let mut cards: Vec<_> = self.cards.iter().map(|entry| Arc::clone(&entry)).collect();
+        cards.sort_unstable_by_key(|card| card.id);
+        cards
     }
 
     /// Clients in the queue.
@@ -189,13 +261,20 @@ impl KeyPool {
         }
     }
 
-    /// An idle server of this thread, if nobody has a better claim. No waiting, no allocation.
+    /// An idle server of this thread for a client, if nobody has a better claim. No waiting, no allocation. As long as
+    /// there is room for another connection, none that is another client's.
     #[must_use]
-    pub fn try_checkout(&self, thread: usize) -> Option<Box<Server>> {
+    pub fn try_checkout(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
         if self.node.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        self.pop(thread)
+        self.take(thread, client, self.node.full.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, may_share)?;
+        Some(idle.remove(at))
     }
 
     fn pop(&self, thread: usize) -> Option<Box<Server>> {
@@ -203,9 +282,42 @@ impl KeyPool {
     }
 
     /// An idle server of any thread.
-    fn steal(&self, thread: usize) -> Option<Box<Server>> {
+    fn steal(&self, thread: usize, client: ClientId, may_share: bool) -> Option<Box<Server>> {
         let n = self.idle.len();
-        (0..n).find_map(|i| self.pop((thread + i) % n))
+        (0..n).find_map(|i| self.take((thread + i) % n, client, may_share))
+    }
+
+    /// The process id of an idle server of this thread that is the client's from now on, if there is one that was
+    /// nobody's.
+    #[must_use]
+    pub fn claim(&self, thread: usize, client: ClientId) -> Option<i32> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = owner::choice(&idle, client, false)?;
+        let server = idle.get_mut(at)?;
+        server.belong_to(client);
+        Some(server.pid)
+    }
+
+    /// The client has left: what was its own is nobody's, or closed if it is worn.
+    pub fn disown(&self, thread: usize, client: ClientId) {
+        let Some(stack) = self.idle.get(thread) else { return };
+        let mut idle = lock(stack);
+        let Some(at) = idle.iter().position(|server| server.owner == client) else { return };
+        let worn = idle.get(at).is_some_and(|server| server.worn).then(|| idle.remove(at));
+        if let Some(server) = idle.get_mut(at).filter(|server| server.owner == client) {
+            server.owner = NOBODY;
+        }
+        drop(idle);
+        drop(worn); // outside the lock: its place goes to whoever waits
+    }
+
+    /// An idle server of the client's that has something to say: it is taken out, to be heard and closed.
+    #[must_use]
+    pub fn fallen(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
+        let mut idle = lock(self.idle.get(thread)?);
+        let at = idle.iter().position(|server| server.owner == client)?;
+        let dead = idle.get_mut(at)?.is_dead();
+        dead.then(|| idle.remove(at))
     }
 
     /// Takes an idle, clean server back: for the next in the queue, or onto its thread's stack.
@@ -215,6 +327,7 @@ impl KeyPool {
             return; // its permit goes with it, to whoever waits
         }
         server.idle_since = now;
+        server.card.rest(now);
         if self.node.waiting.load(Ordering::SeqCst) == 0 {
             let thread = server.thread;
             match self.idle.get(thread) {
@@ -271,6 +384,16 @@ impl KeyPool {
         lock(&self.login).clone()
     }
 
+    /// What the server said when the last connection was opened: whoever logs in would have been told the same.
+    #[must_use]
+    pub fn notices(&self) -> Arc<LoginNotices> {
+        Arc::clone(&lock(&self.notices))
+    }
+
+    fn set_notices(&self, notices: LoginNotices) {
+        *lock(&self.notices) = Arc::new(notices);
+    }
+
     /// Counts a log-in until the guard is dropped.
     #[must_use]
     pub fn logging_in(self: &Arc<Self>) -> LoggingIn {
@@ -286,6 +409,9 @@ impl KeyPool {
     /// How many connections are missing to `min_pool_size`.
     #[must_use]
     pub fn missing(&self) -> usize {
+        if self.purpose == Purpose::Dedicated {
+            return 0;
+        }
         self.node.limits.min_pool_size.saturating_sub(self.open.load(Ordering::Relaxed))
     }
 }
@@ -300,6 +426,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let limits = Limits {
             pool_size: 1,
+            max_pinned: 1,
             min_pool_size: 0,
             query_wait_timeout: Some(second),
             query_wait_notify: None,
@@ -325,6 +452,19 @@ mod tests {
         assert!(pool.login().is(&newer));
         pool.unset_login(&newer);
         assert!(pool.login().is(&LoginKey::None));
+    }
+
+    #[test]
+    fn dedicated_connections_are_counted_with_the_others_and_never_kept_ready() {
+        let node = node(1);
+        let (shared, own) = (node.pool("ann", "shop"), node.pool_for("ann", "shop", Purpose::Dedicated));
+        assert!(!Arc::ptr_eq(&shared, &own));
+        let permit = own.spare_permit();
+        assert!(permit.is_some());
+        assert_eq!(node.census().len(), 1);
+        assert_eq!(node.census()[0].active, 1);
+        assert_eq!(own.missing(), 0);
+        assert!(shared.spare_permit().is_none(), "they count under the cap");
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::KeyPool;
+use super::card::Shown;
 use super::key::LoginKey;
 use super::login::{self, ConnectError};
+use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
 use super::server::Server;
-use crate::guard::Lane;
+use super::{KeyPool, LoginNotices, Node};
 use crate::proxy::pipe::Pipe;
 use crate::session::Backend;
+use crate::wire::reply;
 use crate::wire::sqlstate::{self, SqlState};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +37,17 @@ impl OpenError {
             Self::Connect(error) => (error.sqlstate(), error.to_string()),
             Self::Io(error) => (sqlstate::CONNECTION_FAILURE, format!("server connection failed: {error}")),
             Self::Lost => (sqlstate::INTERNAL_ERROR, "the pool is gone".to_owned()),
+        }
+    }
+
+    /// Appends the error that ends a login: the server's own frame where it sent one.
+    pub fn reply(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Connect(error) => error.reply(out),
+            Self::Io(_) | Self::Lost => {
+                let (code, message) = self.for_client();
+                reply::error_response(out, reply::Severity::Fatal, code, &message, "", "");
+            }
         }
     }
 }
@@ -70,17 +83,32 @@ pub async fn open(
     thread: usize,
     deadline: Option<Instant>,
 ) -> Result<Box<Server>, OpenError> {
+    open_with(permit, key, &[], thread, deadline).await
+}
+
+/// The same with start-up parameters beside user and database.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(
+    permit: Permit,
+    key: &LoginKey,
+    parameters: &[(&str, &str)],
+    thread: usize,
+    deadline: Option<Instant>,
+) -> Result<Box<Server>, OpenError> {
     let Some(pool) = permit.pool().cloned() else { return Err(OpenError::Lost) };
     let _logging_in = pool.logging_in();
     let node = &pool.node;
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, &[]).await;
+        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, parameters).await;
         pool.logged_in(attempt.is_ok());
         let error = match attempt {
-            Ok(greeting) => {
-                let lane = node.lane;
-                return Ok(Box::new(welcome(greeting, permit, thread, lane, &node.limits)));
+            Ok(mut greeting) => {
+                pool.set_notices(LoginNotices::of(&mut greeting));
+                let card = Shown::new(&pool, &greeting.stream, greeting.pid);
+                return Ok(Box::new(welcome(greeting, card, permit, thread, node)));
             }
             Err(error) => error,
         };
@@ -111,11 +139,12 @@ fn may_pass(error: &ConnectError) -> bool {
 
 fn welcome(
     greeting: login::ServerGreeting,
+    card: Shown,
     permit: Permit,
     thread: usize,
-    lane: Lane,
-    limits: &super::Limits,
+    node: &Node,
 ) -> Server {
+    let (lane, limits) = (node.lane, &node.limits);
     let reported = greeting.parameters.into_iter().map(|(k, v)| (String::from(k), String::from(v)));
     let now = Instant::now();
     // Up to a tenth earlier, so that connections opened together do not end together.
@@ -128,8 +157,12 @@ fn welcome(
         cancel_key: greeting.cancel_key,
         thread,
         idle_since: now,
+        owner: NOBODY,
+        used: false,
+        worn: false,
         expires: now + lifetime,
         canceling: None,
+        card,
         permit,
     }
 }
@@ -163,7 +196,7 @@ mod tests {
         let pool = node(server.local_addr().unwrap().port()).pool("ann", "shop");
         let key = LoginKey::Password(Arc::new(Password::new(Secret::new("old"))));
         pool.set_login(&key);
-        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0) else { panic!("there is room") };
+        let Entered::Granted(Grant::Permit(permit)) = pool.enter(0, 1) else { panic!("there is room") };
         let refuse = async {
             let mut stream = server.accept().await.unwrap().0;
             let _ = stream.read(&mut [0; 512]).await.unwrap();

@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::owner::ClientId;
 use super::server::Server;
-use super::{KeyPool, Node, lock};
+use super::{KeyPool, Node, Purpose, lock};
 
 #[derive(Default)]
 pub(super) struct NodeState {
@@ -86,11 +87,14 @@ enum Choice {
 
 impl NodeState {
     /// First come, first served; but a connection changes pools only if the other pool has none or holds
-    /// clearly fewer, or two pools under load would close and open connections at every turn.
+    /// clearly fewer, or two pools under load would close and open connections at every turn. Connections that are
+    /// one client's own count as none: they are not what is shared.
     fn choose(&mut self, own: &Arc<KeyPool>) -> Choice {
         let mine = self.queue.iter().position(|w| Arc::ptr_eq(&w.pool, own));
         let other = self.queue.iter().position(|w| !Arc::ptr_eq(&w.pool, own));
-        let held = |at: usize| self.queue.get(at).map_or(0, |w| w.pool.open.load(Ordering::Relaxed));
+        let shared = |w: &&Waiter| w.pool.purpose == Purpose::Shared;
+        let held =
+            |at: usize| self.queue.get(at).filter(shared).map_or(0, |w| w.pool.open.load(Ordering::Relaxed));
         let at = match (mine, other) {
             (None, None) => return Choice::Nobody,
             (None, Some(other)) => other,
@@ -116,6 +120,7 @@ impl Node {
                 let mut state = lock(&self.state);
                 let Some(waiter) = state.queue.pop_front() else {
                     state.open -= 1;
+                    self.full.store(false, Ordering::Relaxed);
                     return;
                 };
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -170,17 +175,21 @@ impl Node {
 impl KeyPool {
     /// A connection or the right to open one if there is any, else a place in the queue.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, thread: usize) -> Entered {
+    pub fn enter(self: &Arc<Self>, thread: usize, client: ClientId) -> Entered {
         let node = &self.node;
         let mut victim = None;
         let mut state = lock(&node.state);
         if state.queue.is_empty() {
-            if let Some(server) = self.steal(thread) {
+            if let Some(server) = self.steal(thread, client, false) {
                 return Entered::Granted(Grant::Server(server));
             }
             if state.open < node.limits.pool_size {
                 state.open += 1;
                 return Entered::Granted(Grant::Permit(Permit::new(self)));
+            }
+            node.full.store(true, Ordering::Relaxed);
+            if let Some(server) = self.steal(thread, client, true) {
+                return Entered::Granted(Grant::Server(server));
             }
             victim = node.idle_of_another(self);
         }
@@ -196,7 +205,7 @@ impl KeyPool {
         node.waiting.fetch_add(1, Ordering::SeqCst);
         drop(state);
         // A server may have come back between the look at the stacks and the queue becoming visible.
-        if let Some(server) = self.steal(thread) {
+        if let Some(server) = self.steal(thread, client, true) {
             node.hand_over(server);
         }
         Entered::Queued(Waiting { pool: Arc::clone(self), id, receiver })

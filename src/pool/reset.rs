@@ -39,6 +39,26 @@ pub async fn ask(server: &mut Server, sql: &str) -> Result<(), AskError> {
     frontend::put_query(&mut message, sql.as_bytes());
     server.pipe.stream.write_all(&message).await?;
     flush(server).await?;
+    match answer(server).await? {
+        None => Ok(()),
+        Some(body) => Err(AskError::Server(body)),
+    }
+}
+
+/// Waits for the answers to what the session asked on its own behalf before the client left.
+async fn hear_out(server: &mut Server) -> Result<(), std::io::Error> {
+    let owed = server.backend.owes_us().unwrap_or_default();
+    for _ in 0..owed {
+        answer(server).await?;
+    }
+    if owed > 0 {
+        server.backend.forget_ours();
+    }
+    Ok(())
+}
+
+/// Reads up to a ReadyForQuery; the error in it, if there is one.
+async fn answer(server: &mut Server) -> Result<Option<Box<[u8]>>, std::io::Error> {
     let mut buffer = std::mem::take(&mut server.carry);
     let mut refused = None;
     loop {
@@ -53,14 +73,12 @@ pub async fn ask(server: &mut Server, sql: &str) -> Result<(), AskError> {
             buffer.drain(..h.total);
             if ready {
                 server.carry = buffer;
-                return refused.map_or(Ok(()), |body| Err(AskError::Server(body)));
+                return Ok(refused);
             }
         }
         if server.pipe.stream.read_buf(&mut buffer).await? == 0 {
-            return refused.map_or_else(
-                || Err(broken("the server closed the connection").into()),
-                |body| Err(AskError::Server(body)),
-            );
+            return refused
+                .map_or_else(|| Err(broken("the server closed the connection")), |body| Ok(Some(body)));
         }
     }
 }
@@ -78,6 +96,9 @@ fn broken(why: &str) -> std::io::Error {
 pub async fn clean(mut server: Box<Server>, reset_query: Option<&str>) -> Option<Box<Server>> {
     let work = async {
         poll_fn(|cx| server.poll_canceled(cx)).await;
+        if hear_out(&mut server).await.is_err() {
+            return false;
+        }
         if !server.backend.quiet() || server.pipe.unsent() != 0 {
             return false;
         }

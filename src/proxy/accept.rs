@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::startup::{self, Refused, Welcome};
-use super::stream::{Detached, Stream};
+use super::stream::{Detached, Peer, Stream};
 use super::thread::{Shared, Thread};
 use super::{cancel, client_log, greet};
+use crate::admin;
 use crate::config::ListenAddr;
 use crate::observe::limiter::Limiter;
 use crate::wire::sqlstate::{self, SqlState};
@@ -171,7 +172,7 @@ async fn shed(listener: &Listener, shared: &Shared, reserved: &mut Option<File>)
 /// Tells a client that cannot be taken why, unless too many are being told already.
 async fn turn_away(shared: &Shared, stream: Stream, code: SqlState, message: &str, patience: Duration) {
     let Ok(_permit) = shared.turning_away.try_acquire() else { return };
-    let talk = Box::pin(startup::turn_away(stream, code, message, patience));
+    let talk = Box::pin(startup::turn_away(stream, &shared.front, code, message, patience));
     if let Some(Welcome::Cancel { pid, key, stream }) = talk.await {
         cancel::deliver(shared, pid, &key);
         drop(stream);
@@ -196,6 +197,12 @@ impl Seat {
         let before = shared.clients.fetch_add(1, Ordering::Relaxed);
         if before < shared.settings.pool.max_client_conn { Ok(seat) } else { Err(()) }
     }
+
+    /// Beyond the bound.
+    fn extra(shared: &Arc<Shared>) -> Self {
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
 }
 
 impl Drop for Seat {
@@ -207,30 +214,50 @@ impl Drop for Seat {
 /// One connection from its first byte to its last.
 async fn client(thread: Rc<Thread>, stream: Stream) {
     let shared = Arc::clone(&thread.shared);
+    let peer = stream.peer();
     if shared.draining.load(Ordering::Relaxed) {
         let message = "the connection pooler is shutting down";
         let code = sqlstate::CANNOT_CONNECT_NOW;
         return Box::pin(turn_away(&shared, stream, code, message, PATIENCE)).await;
     }
-    let Ok(seat) = Seat::take(&shared) else {
-        let message = "sorry, too many clients already (pool.max_client_conn)";
-        let code = sqlstate::TOO_MANY_CONNECTIONS;
-        return Box::pin(turn_away(&shared, stream, code, message, PATIENCE)).await;
-    };
-    let Some(admitted) = Box::pin(login(&thread, stream)).await else { return };
+    let Ok(seat) = Seat::take(&shared) else { return Box::pin(crowded(&thread, stream)).await };
+    let welcome = startup::welcome(stream, Arc::clone(&shared.front));
+    let deadline = shared.settings.pool.client_login_timeout;
+    let Some(admitted) = Box::pin(login(&thread, peer, welcome, deadline)).await else { return };
+    if admin::is_console(&admitted.database) {
+        return admin::enter(&shared, *admitted, seat);
+    }
     greet::serve(thread, admitted).await;
     drop(seat);
 }
 
-async fn login(thread: &Rc<Thread>, stream: Stream) -> Option<Box<startup::Admitted>> {
+/// No room: a client is told so, unless it is for the console, where one looks what fills the room.
+async fn crowded(thread: &Rc<Thread>, stream: Stream) {
     let shared = &thread.shared;
+    let message = "sorry, too many clients already (pool.max_client_conn)";
+    let code = sqlstate::TOO_MANY_CONNECTIONS;
+    let Ok(_permit) = shared.console.door.try_acquire() else {
+        return Box::pin(turn_away(shared, stream, code, message, PATIENCE)).await;
+    };
     let peer = stream.peer();
-    let welcome = startup::welcome(stream, Arc::clone(&shared.front));
-    let outcome = tokio::time::timeout(shared.settings.pool.client_login_timeout, welcome).await;
+    let welcome = startup::welcome_to_console(stream, Arc::clone(&shared.front), code, message);
+    if let Some(admitted) = Box::pin(login(thread, peer, welcome, PATIENCE)).await {
+        admin::enter(shared, *admitted, Seat::extra(shared));
+    }
+}
+
+async fn login(
+    thread: &Rc<Thread>,
+    peer: Peer,
+    welcome: startup::Welcoming,
+    deadline: Duration,
+) -> Option<Box<startup::Admitted>> {
+    let shared = &thread.shared;
+    let outcome = tokio::time::timeout(deadline, welcome).await;
     match outcome {
         Ok(Ok(Welcome::Admitted(admitted))) => {
             thread.meters.client_login(true);
-            client_log::came(shared, &admitted.user, &admitted.database, &admitted.stream);
+            client_log::came(shared, &admitted);
             return Some(admitted);
         }
         Ok(Ok(Welcome::Cancel { pid, key, stream })) => {

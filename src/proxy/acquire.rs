@@ -28,6 +28,7 @@ enum Denied {
     Timeout,
     Canceled,
     Shutdown,
+    Killed,
     Open(OpenError),
 }
 
@@ -63,6 +64,7 @@ impl Drive {
     fn denied(&mut self, denied: Denied, started: Instant) -> Acquired {
         match denied {
             Denied::Shutdown => return Acquired::Closed(Closed::Shutdown),
+            Denied::Killed => return Acquired::Closed(Closed::Killed),
             Denied::Canceled => {
                 let message = "canceling statement due to user request".to_owned();
                 self.session.decline(sqlstate::QUERY_CANCELED, message, None);
@@ -88,7 +90,7 @@ impl Drive {
             Lane::Primary => pool.node.limits.query_wait_timeout.map(|t| started + t),
         };
         loop {
-            let grant = match pool.enter(self.thread.index) {
+            let grant = match pool.enter(self.thread.index, self.id) {
                 Entered::Granted(grant) => grant,
                 Entered::Queued(waiting) => self.queue(waiting, pool, started).await?,
             };
@@ -120,6 +122,9 @@ impl Drive {
             if self.mailbox.has_mail() {
                 if self.mailbox.take_cancel() {
                     return Poll::Ready(Err(Denied::Canceled));
+                }
+                if self.mailbox.killed() {
+                    return Poll::Ready(Err(Denied::Killed));
                 }
                 if self.mailbox.shutting_down() {
                     return Poll::Ready(Err(Denied::Shutdown));

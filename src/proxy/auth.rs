@@ -2,11 +2,13 @@
 //!
 //! What is asked follows the stored secret: SCRAM-SHA-256 for a verifier or a password, md5 for an md5 hash. A
 //! user who does not exist, has no password, or has one that cannot be checked goes through the same exchange
-//! with a mock verifier and ends with the same error as one who mistyped.
+//! with a mock verifier and ends with the same error as one who mistyped. `cert` asks nothing: the certificate has
+//! been checked in the handshake, and must name the user.
 
 use std::sync::Arc;
 
 use super::startup::{Front, Refused, Wire};
+use super::x509;
 use crate::config::AuthType;
 use crate::control::credentials::{Known, Stored};
 use crate::pool::key::{LoginKey, nonce, random};
@@ -27,8 +29,11 @@ pub(super) async fn authenticate(
     startup: &Startup,
     mut out: Vec<u8>,
 ) -> Result<LoginKey, Refused> {
+    if front.auth_type == AuthType::Cert {
+        certified(wire, startup)?;
+    }
     let known = front.credentials.lookup(&startup.user).await;
-    if front.auth_type == AuthType::Trust {
+    if matches!(front.auth_type, AuthType::Trust | AuthType::Cert) {
         // Nobody is asked; a stored password or hash still opens servers that do ask.
         reply::authentication_ok(&mut out);
         wire.send(&out).await?;
@@ -81,6 +86,21 @@ pub(super) async fn authenticate(
     }
 }
 
+/// Whether the client's certificate is the user's.
+fn certified(wire: &Wire, startup: &Startup) -> Result<(), Refused> {
+    let refused = |reason| Refused::Certificate {
+        user: startup.user.clone(),
+        database: startup.database.clone(),
+        reason,
+    };
+    let certificate = wire.stream.peer_certificate().ok_or_else(|| refused("it has shown none"))?;
+    match x509::common_name(certificate) {
+        Some(name) if name == startup.user => Ok(()),
+        Some(_) => Err(refused("its common name is another user")),
+        None => Err(refused("it has no common name")),
+    }
+}
+
 /// What to ask and what to check it against; without a secret, why nothing can be right.
 enum Question {
     Scram { verifier: Arc<Verifier>, stored: Result<Stored, &'static str> },
@@ -105,7 +125,7 @@ async fn question(front: &Front, user: &str, known: Known) -> Question {
     let wants_md5 = match front.auth_type {
         AuthType::Md5 => true,
         AuthType::Auto => matches!(stored, Stored::Md5(_)),
-        AuthType::ScramSha256 | AuthType::Trust => false,
+        AuthType::ScramSha256 | AuthType::Trust | AuthType::Cert => false,
     };
     // Under auth_type = "md5" a SCRAM verifier is asked for SCRAM, as PostgreSQL and PgBouncer do.
     if let Some(hash) = stored.md5(user).filter(|_| wants_md5) {
@@ -125,20 +145,29 @@ async fn scram(
 ) -> Result<Option<(ClientKey, String)>, Refused> {
     let broken = |error: ScramError| {
         let sqlstate = match error {
-            ScramError::Binding => sqlstate::INVALID_AUTHORIZATION,
+            ScramError::Binding | ScramError::Downgrade => sqlstate::INVALID_AUTHORIZATION,
             ScramError::Unsupported(_) => sqlstate::FEATURE_NOT_SUPPORTED,
             _ => sqlstate::PROTOCOL_VIOLATION,
         };
         Refused::told(sqlstate, error.to_string())
     };
-    reply::authentication_sasl(&mut out, &[scram::MECHANISM]);
+    let binding = wire.binding.clone();
+    match binding {
+        Some(_) => reply::authentication_sasl(&mut out, &[scram::MECHANISM_PLUS, scram::MECHANISM]),
+        None => reply::authentication_sasl(&mut out, &[scram::MECHANISM]),
+    }
     wire.send(&out).await?;
     let body = wire.answer().await?;
     let (mechanism, data) = auth_message::sasl_initial_response(&body)?;
-    if mechanism != scram::MECHANISM.as_bytes() {
-        let message = "client selected an invalid SASL authentication mechanism";
-        return Err(Refused::told(sqlstate::PROTOCOL_VIOLATION, message));
-    }
+    let binding = match (&binding, std::str::from_utf8(mechanism)) {
+        (Some(data), Ok(scram::MECHANISM_PLUS)) => Binding::Chosen(data),
+        (Some(_), Ok(scram::MECHANISM)) => Binding::Declined,
+        (None, Ok(scram::MECHANISM)) => Binding::NotOffered,
+        _ => {
+            let message = "client selected an invalid SASL authentication mechanism";
+            return Err(Refused::told(sqlstate::PROTOCOL_VIOLATION, message));
+        }
+    };
     let first = match data {
         Some(data) => data.to_vec(),
         None => {
@@ -149,7 +178,7 @@ async fn scram(
             wire.answer().await?
         }
     };
-    let exchange = ServerExchange::begin(&first, verifier, &nonce()?, Binding::NotOffered).map_err(broken)?;
+    let exchange = ServerExchange::begin(&first, verifier, &nonce()?, binding).map_err(broken)?;
     let mut out = Vec::new();
     reply::authentication_sasl_continue(&mut out, exchange.server_first().as_bytes());
     wire.send(&out).await?;

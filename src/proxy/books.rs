@@ -1,11 +1,15 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::thread::{Ident, Thread};
 use crate::guard::{Effects, Judgement};
 use crate::observe::counters::PoolMeter;
 use crate::session::Ledger;
+
+/// Settings of applications' own that are remembered, for each user and database.
+const CUSTOM_SETTINGS: usize = 64;
 
 pub(super) struct Books<'a> {
     thread: &'a Thread,
@@ -46,7 +50,34 @@ impl Ledger for Books<'_> {
         self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
     }
 
+    fn transaction(&mut self) {
+        self.meter.transaction();
+    }
+
     fn pinned(&mut self, reasons: Effects) {
         self.thread.meters.pinned(reasons);
+    }
+
+    fn suspects(&mut self, fingerprint: u64) -> bool {
+        self.thread.trust.borrow_mut().suspects(fingerprint)
+    }
+
+    fn custom_setting(&mut self, name: &str) {
+        let mut known = self.ident.custom_settings.borrow_mut();
+        if known.len() < CUSTOM_SETTINGS && !known.iter().any(|other| **other == *name) {
+            known.push(name.into());
+        }
+    }
+
+    fn custom_settings(&self) -> Vec<Box<str>> {
+        self.ident.custom_settings.borrow().clone()
+    }
+
+    fn schema_changed(&mut self) {
+        self.ident.schema.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn left_state(&mut self, fingerprint: u64) {
+        self.thread.trust.borrow_mut().left_state(fingerprint);
     }
 }

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client asked to cancel what `pid` runs. A wrong key is answered like a right one: with nothing.
 pub(super) fn deliver(shared: &Shared, pid: i32, key: &[u8]) {
-    if let Some(mailbox) = shared.mailboxes.get(&pid)
+    if let Some(head) = key.first_chunk()
+        && let Some(mailbox) = shared.mailboxes.get(&(pid, *head))
         && mailbox.opens_with(key)
     {
         mailbox.cancel();

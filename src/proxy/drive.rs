@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -16,14 +17,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::acquire::Acquired;
 use super::books::Books;
+use super::card::Presence;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::Lane;
-use crate::observe::counters::{ClientPresence, ClientState};
-use crate::pool::Server;
+use crate::observe::counters::ClientState;
+use crate::pool::{ClientId, Pinned, Server};
 use crate::session::{Env, Fatal, Outlet, Session, Step};
-use crate::wire::{reply, sqlstate};
+use crate::wire::sqlstate;
 
 /// Reads of one client between two turns of the event loop: more would let bulk results starve small queries.
 const READS_PER_TURN: u32 = 3;
@@ -38,6 +40,8 @@ pub(super) enum Event {
     Yield,
     /// The client asked to cancel what it runs.
     Cancel,
+    /// The server that was the client's own ended while it lay idle.
+    Fallen(Box<Server>),
     /// It is over.
     Closed(Closed),
 }
@@ -53,6 +57,8 @@ pub(super) enum Closed {
     Server,
     /// We are shutting down.
     Shutdown,
+    /// An administrator ended it.
+    Killed,
 }
 
 impl Closed {
@@ -63,6 +69,7 @@ impl Closed {
             Self::Violation => "protocol violation",
             Self::Server => "the server connection was lost",
             Self::Shutdown => "shutting down",
+            Self::Killed => "an administrator ended it (KILL_CLIENT)",
         }
     }
 }
@@ -73,10 +80,16 @@ pub(super) struct Drive {
     pub(super) client: Pipe,
     pub(super) session: Session,
     pub(super) server: Option<Box<Server>>,
+    /// The server is this client's own and goes with it; its settings are what it was opened with.
+    pub(super) own: bool,
     pub(super) mailbox: Arc<Mailbox>,
+    /// To the pools, this client.
+    pub(super) id: ClientId,
     /// The mailbox's entry, for as long as the client is here.
     _registered: Registered,
-    pub(super) presence: ClientPresence,
+    pub(super) presence: Presence,
+    /// Whether the client counts among those that hold a server for their state.
+    pub(super) pinned: Pinned,
     /// What the client sent and is not dealt with yet.
     pub(super) carry: Vec<u8>,
     /// `carry` may be fed without reading more.
@@ -96,6 +109,10 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
         match event {
             Event::Yield => tokio::task::yield_now().await,
             Event::Cancel => drive.cancel(),
+            Event::Fallen(server) => match Box::pin(drive.fallen(server)).await {
+                Some(closed) => break closed,
+                None => drive.carry_ready = !drive.carry.is_empty(),
+            },
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
@@ -119,20 +136,24 @@ impl Drive {
         registered: Registered,
         leftover: Vec<u8>,
     ) -> Self {
-        let presence = ident.client_meter.client();
-        thread.meters.client_bytes_received.add(leftover.len() as u64);
+        let presence = Presence::new(&ident.client_meter, Arc::clone(&mailbox.card));
+        ident.client_meter.received.add(leftover.len() as u64);
         let carry_ready = !leftover.is_empty();
         let since = Instant::now();
-        let (server, carry, held) = (None, leftover, false);
+        let id = registered.id;
+        let (server, own, carry, held) = (None, false, leftover, false);
         Self {
             thread,
             ident,
             client,
             session,
             server,
+            own,
             mailbox,
+            id,
             _registered: registered,
             presence,
+            pinned: Pinned::default(),
             carry,
             carry_ready,
             held,
@@ -154,6 +175,7 @@ impl Drive {
     fn turns(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
         // A side that had nothing is registered for a wake-up: asking it again in this poll is work for nothing.
         let (mut client_asked, mut server_asked) = (false, false);
+        let mut idle = self.server.is_none();
         for _ in 0..READS_PER_TURN {
             if self.mailbox.has_mail() {
                 self.open_mail()?;
@@ -174,15 +196,17 @@ impl Drive {
                 server_asked &= client_asked; // what was read may have brought another server
             }
             if !moved {
-                return Ok(());
+                return if idle { self.look_after_own() } else { Ok(()) };
             }
+            idle = false;
         }
         Err(Event::Yield)
     }
 
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
-        !self.held && owed < MAX_OWED && self.client.unsent() < SCRATCH
+        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_repairing());
+        !self.held && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
     /// Reads from the server once and passes it on. `Ok(true)`: something moved.
@@ -220,12 +244,37 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
-        self.thread.meters.client_bytes_sent.add(out.bytes().len() as u64);
+        self.ident.client_meter.sent.add(out.bytes().len() as u64);
+        self.presence.pinned(self.session.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
-        if served.idle && self.session.releases() {
-            self.release();
+        if served.idle {
+            self.idle(work, cx)?;
         }
         Ok(true)
+    }
+
+    /// The server owes nothing: what the client left on it is asked for, then it is given back.
+    fn idle(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
+        let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
+        if let Some(again) = server.backend.take_repair() {
+            let (consumed, result) = self.feed(&again, work, cx);
+            debug_assert!(consumed == again.len() || result.is_err(), "whole messages");
+            return result;
+        }
+        server.worn |= self.session.wears();
+        if self.session.is_unsettled() {
+            let mut up = Outlet::new(&[], &mut work.spill);
+            let meter = self.ident.meter_of(server);
+            let mut books = Books::new(&self.thread, &self.ident, meter, &mut self.since);
+            if self.session.settle(&mut server.backend, &mut up, &mut books) {
+                return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
+            }
+        }
+        self.pinned.note(&self.ident.primary.node, self.session.holds());
+        if self.session.releases() && server.pipe.unsent() == 0 {
+            self.release(cx);
+        }
+        Ok(())
     }
 
     /// Reads from the client once, or takes up what is left, and feeds the session.
@@ -288,7 +337,7 @@ impl Drive {
             Poll::Pending => Ok(0),
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                 let read = buf.filled().len();
-                self.thread.meters.client_bytes_received.add(read as u64);
+                self.ident.client_meter.received.add(read as u64);
                 Ok(read)
             }
             Poll::Ready(_) => Err(Event::Closed(Closed::Client)),
@@ -313,8 +362,8 @@ impl Drive {
                 && server.backend.quiet()
             {
                 self.since = Instant::now();
-                // A client that is pinned has made settings of its own.
-                if self.session.pins().is_none() {
+                self.presence.requested(self.since);
+                if !self.own {
                     server.backend.align(self.session.settings(), &mut up);
                 }
             }
@@ -327,16 +376,21 @@ impl Drive {
                 max_statement_bytes: thread.shared.max_statement_bytes,
                 prepared_bytes: thread.shared.prepared_bytes,
                 replicas: ident.may_route,
+                reuse_unnamed: ident.reuse_unnamed,
+                refused_pins: thread.shared.refused_pins,
+                may_pin: ident.primary.node.may_pin(),
+                epoch: ident.schema.load(Ordering::Relaxed),
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
+            self.presence.pinned(self.session.pins());
             if let Some(server) = &mut self.server
                 && let Err(e) = server.pipe.send(up.bytes(), cx)
             {
                 return (from, Err(self.server_lost(&e)));
             }
             if !work.down.is_empty() {
-                thread.meters.client_bytes_sent.add(work.down.len() as u64);
+                ident.client_meter.sent.add(work.down.len() as u64);
                 let sent = self.client.send(&work.down, cx);
                 work.down.clear();
                 if sent.is_err() {
@@ -348,20 +402,18 @@ impl Drive {
                 Err(fatal) => return (from, Err(self.violation(&fatal, cx))),
             };
             match fed.step {
-                Step::More => {
-                    self.release_if_idle();
-                    return (fed.consumed, Ok(()));
-                }
+                Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
                 Step::Wait => {
                     self.held = true;
-                    self.release_if_idle();
-                    return (fed.consumed, Ok(()));
+                    return (fed.consumed, self.release_if_idle(work, cx));
                 }
                 Step::Server(lane) => {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
-                    if !self.take_idle(lane, replica) {
-                        return (fed.consumed, Err(Event::Acquire(lane)));
+                    match self.take_idle(lane, replica) {
+                        Ok(true) => {}
+                        Ok(false) => return (fed.consumed, Err(Event::Acquire(lane))),
+                        Err(event) => return (fed.consumed, Err(event)),
                     }
                     from = fed.consumed;
                 }
@@ -370,36 +422,39 @@ impl Drive {
     }
 
     /// An idle server of this thread, without waiting.
-    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> bool {
+    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> Result<bool, Event> {
         let pool = Arc::clone(self.ident.pool(lane, replica));
-        while let Some(mut server) = pool.try_checkout(self.thread.index) {
+        while let Some(mut server) = pool.try_checkout(self.thread.index, self.id) {
             if !server.is_dead() {
                 self.ident.meter(&pool).waited(0);
                 self.link(server);
-                return true;
+                return Ok(true);
+            }
+            if server.owner == self.id && lane == Lane::Primary {
+                return Err(Event::Fallen(server));
             }
         }
-        false
+        Ok(false)
     }
 
     /// Takes a server for this client.
-    pub(super) fn link(&mut self, server: Box<Server>) {
+    pub(super) fn link(&mut self, mut server: Box<Server>) {
+        server.belong_to(self.id);
+        self.presence.link(&server.card);
         self.server = Some(server);
-        self.presence.set(ClientState::Active);
     }
 
     /// What was fed may have been answered without the server: then it is free already.
-    fn release_if_idle(&mut self) {
+    fn release_if_idle(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Result<(), Event> {
         let idle =
             self.server.as_ref().is_some_and(|server| server.backend.idle() && server.pipe.unsent() == 0);
-        if idle && self.session.releases() {
-            self.release();
-        }
+        if idle { self.idle(work, cx) } else { Ok(()) }
     }
 
     /// Gives the idle server back.
-    fn release(&mut self) {
-        let Some(server) = self.server.take() else { return };
+    fn release(&mut self, cx: &mut Context<'_>) {
+        let Some(mut server) = self.server.take() else { return };
+        server.watch(cx);
         self.presence.set(ClientState::Idle);
         if std::mem::take(&mut self.held) {
             self.carry_ready = true;
@@ -407,63 +462,9 @@ impl Drive {
         self.thread.give_back(server);
     }
 
-    fn open_mail(&mut self) -> Result<(), Event> {
-        if self.mailbox.take_cancel() {
-            return Err(Event::Cancel);
-        }
-        // Shutting down: whoever is in a transaction may end it.
-        if self.mailbox.shutting_down() && self.server.is_none() {
-            return Err(Event::Closed(Closed::Shutdown));
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self) {
-        if let Some(server) = &mut self.server
-            && !server.backend.idle()
-            && server.canceling.is_none()
-        {
-            server.canceling = super::cancel::send(server);
-        }
-    }
-
-    fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
-        let mut bytes = Vec::new();
-        reply::error_response(&mut bytes, reply::Severity::Fatal, fatal.sqlstate, fatal.message, "", "");
-        self.thread.meters.client_bytes_sent.add(bytes.len() as u64);
-        let _ = self.client.send(&bytes, cx);
-        Event::Closed(Closed::Violation)
-    }
-
-    /// The server's connection ended or broke.
-    fn server_lost(&mut self, error: &io::Error) -> Event {
-        let told = self.server.take().is_some_and(|server| server.backend.said_farewell());
-        if !told {
-            let hint = "The connection to the server is gone; what was not committed is rolled back.";
-            let message = match error.kind() {
-                io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
-                _ => format!("server connection failed: {error}"),
-            };
-            self.farewell(sqlstate::CONNECTION_FAILURE, &message, hint);
-        }
-        Event::Closed(Closed::Server)
-    }
-
-    fn server_broke(&mut self, why: &'static str) -> Event {
-        tracing::warn!(why, "server connection is out of step; closed");
-        self.server = None;
-        self.farewell(sqlstate::CONNECTION_FAILURE, why, "");
-        Event::Closed(Closed::Server)
-    }
-
-    /// The last words to the client; sent in `finish`.
-    pub(super) fn farewell(&mut self, code: sqlstate::SqlState, message: &str, hint: &str) {
-        self.push(|out| reply::error_response(out, reply::Severity::Fatal, code, message, "", hint));
-    }
-
     /// Queues something of our own for the client.
     pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let bytes = self.client.push(write);
-        self.thread.meters.client_bytes_sent.add(bytes as u64);
+        self.ident.client_meter.sent.add(bytes as u64);
     }
 }

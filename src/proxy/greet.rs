@@ -1,23 +1,26 @@
 //! From a proven identity to a client that may send queries: settings, greeting, cancel key.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::drive::{Closed, Drive, run};
-use super::mailbox::Mailbox;
 use super::pipe::Pipe;
+use super::replication;
 use super::startup::Admitted;
 use super::stream::Stream;
-use super::thread::{Ident, IdentKey, Registered, Thread};
+use super::thread::{Ident, IdentKey, Thread};
 use crate::guard::Class;
+use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{Entered, Grant, KeyPool, Server};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
 use crate::session::{ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
-use crate::wire::{backend, sqlstate};
+use crate::wire::sqlstate;
 
 /// ParameterStatus names and values, sorted by name.
 pub(super) type Reported = Vec<(Box<str>, Box<str>)>;
@@ -60,13 +63,15 @@ pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
 
 /// Everything that is needed once; the box it ran in is freed before the client's first query.
 async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> {
-    let Admitted { mut stream, protocol_minor, user, database, params, leftover, login } = *admitted;
-    let pool = thread.shared.primary.pool(&user, &database);
-    pool.set_login(&login);
-    let key = IdentKey { user: user.into(), database: database.into(), params };
-    let met = thread.ident(&key);
-    let ident = match met.get_or_try_init(|| meet(thread, &key, &pool)).await {
-        Ok(ident) => Rc::clone(ident),
+    let Admitted { mut stream, protocol_minor, replication, user, database, params, leftover, login } =
+        *admitted;
+    let mut key = IdentKey { user: user.into(), database: database.into(), params };
+    let met = match replication {
+        Some(kind) => replication::meet(thread, &mut key, kind, &login).await,
+        None => shared(thread, &key, &login).await.map(|ident| (ident, None)),
+    };
+    let (ident, own) = match met {
+        Ok(met) => met,
         Err(unserved) => {
             let reason = unserved.reason();
             client_log::left(&thread.shared, &key.user, &key.database, stream.peer(), reason);
@@ -74,28 +79,61 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
             return None;
         }
     };
-    ident.replicas.iter().for_each(|replica| replica.set_login(&login));
-    let (mailbox, registered) = mailbox(thread, protocol_minor)?;
+    let id = thread.shared.next_client();
+    let pid = match &own {
+        Some(server) => Some(server.pid),
+        None => own_server(thread, id, &ident).await,
+    };
+    let card = ClientCard::new(id, Arc::clone(&ident.class), Arc::clone(&ident.settings), &stream);
+    let (mailbox, registered) = thread.shared.mailbox(protocol_minor, pid, card)?;
     let mut out = Vec::new();
     ident.reported.iter().for_each(|(name, value)| reply::parameter_status(&mut out, name, value));
     reply::backend_key_data(&mut out, registered.pid, mailbox.key());
+    ident.primary.notices().tell(
+        &mut out,
+        ident.reported("client_encoding"),
+        ident.settings.get("client_min_messages"),
+    );
     reply::ready_for_query(&mut out, b'I');
-    thread.meters.client_bytes_sent.add(out.len() as u64);
+    ident.client_meter.sent.add(out.len() as u64);
     if tokio::io::AsyncWriteExt::write_all(&mut stream, &out).await.is_err()
         || tokio::io::AsyncWriteExt::flush(&mut stream).await.is_err()
     {
         return None;
     }
-    let session = Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings));
-    Some(Drive::new(Rc::clone(thread), ident, Pipe::new(stream), session, mailbox, registered, leftover))
+    let session = match own {
+        Some(_) => replication::session(&ident),
+        None => Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings)),
+    };
+    let pipe = Pipe::new(stream);
+    let mut drive = Drive::new(Rc::clone(thread), ident, pipe, session, mailbox, registered, leftover);
+    own.into_iter().for_each(|server| drive.dedicate(server));
+    Some(drive)
 }
 
-fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Registered)> {
-    // 3.2 takes long keys; 3.0 exactly four bytes.
-    let key: [u8; 32] = crate::pool::key::random().ok()?;
-    let mailbox = Arc::new(Mailbox::new(key.get(..if protocol_minor >= 2 { 32 } else { 4 })?.into()));
-    let registered = thread.shared.register(&mailbox);
-    Some((mailbox, registered))
+/// What a client shares with others of the same user, database and settings.
+async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result<Rc<Ident>, Unserved> {
+    let pool = thread.shared.primary.pool(&key.user, &key.database);
+    pool.set_login(login);
+    let met = thread.ident(key);
+    let ident = Rc::clone(met.get_or_try_init(|| meet(thread, key, &pool)).await?);
+    ident.replicas.iter().for_each(|replica| replica.set_login(login));
+    Ok(ident)
+}
+
+/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
+/// one. `None` where there is no room, or the server can't be reached now.
+async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
+    let pool = &ident.primary;
+    if let Some(pid) = pool.claim(thread.index, id) {
+        return Some(pid);
+    }
+    let deadline = Some(Instant::now());
+    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    server.belong_to(id);
+    let pid = server.pid;
+    thread.give_back(server);
+    Some(pid)
 }
 
 /// Meets a combination of user, database and settings for the first time: a server takes the settings, and what
@@ -103,7 +141,7 @@ fn mailbox(thread: &Thread, protocol_minor: u16) -> Option<(Arc<Mailbox>, Regist
 async fn meet(thread: &Rc<Thread>, key: &IdentKey, pool: &Arc<KeyPool>) -> Result<Rc<Ident>, Unserved> {
     let settings = Arc::new(ParamSet::new(key.params.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
     if let Some(reported) = thread.similar(key, |ident| derive(&ident.settings, &ident.reported, &settings)) {
-        return Ok(ident(thread, key, pool, settings, reported));
+        return Ok(Rc::new(ident(thread, key, pool, settings, reported)));
     }
     let mut server = server(thread, pool).await?;
     if let Some(sql) = server.backend.alignment(&settings) {
@@ -120,7 +158,7 @@ async fn meet(thread: &Rc<Thread>, key: &IdentKey, pool: &Arc<KeyPool>) -> Resul
     }
     let reported = server.backend.reported().map(|(name, value)| (name.into(), value.into())).collect();
     thread.give_back(server);
-    Ok(ident(thread, key, pool, settings, reported))
+    Ok(Rc::new(ident(thread, key, pool, settings, reported)))
 }
 
 /// What a session of these settings reports, as far as another's reports tell: a login then needs no server,
@@ -149,13 +187,13 @@ fn derive(known: &ParamSet, reported: &Reported, wanted: &ParamSet) -> Option<Re
     plain.then_some(reported)
 }
 
-fn ident(
+pub(super) fn ident(
     thread: &Rc<Thread>,
     key: &IdentKey,
     pool: &Arc<KeyPool>,
     settings: Arc<ParamSet>,
     reported: Reported,
-) -> Rc<Ident> {
+) -> Ident {
     let value = |name: &str| reported.iter().find(|(n, _)| n.as_ref() == name).map(|(_, v)| v.as_ref());
     let conforming = value("standard_conforming_strings") != Some("off");
     let encoding = value("client_encoding").is_none_or(ascii_safe);
@@ -171,35 +209,29 @@ fn ident(
     };
     let replicas: Vec<_> = shared.replicas.iter().map(|node| node.pool(&key.user, &key.database)).collect();
     let meter = |pool: &Arc<KeyPool>| thread.meters.pool(&pool.node.name, &pool.database, &pool.user);
-    Rc::new(Ident {
+    Ident {
         class: Arc::new(class),
         settings,
         may_route: shared.may_route,
+        reuse_unnamed: shared.settings.pool.reuse_unnamed,
+        schema: shared.schema(&key.database),
+        custom_settings: RefCell::default(),
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),
         replica_meters: replicas.iter().map(meter).collect(),
         primary: Arc::clone(pool),
         replicas,
-    })
+    }
 }
 
 /// A server of the primary for a first meeting.
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
     let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
-        let grant = match pool.try_checkout(thread.index) {
+        let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
-            None => match pool.enter(thread.index) {
-                Entered::Granted(grant) => grant,
-                Entered::Queued(waiting) => match deadline {
-                    None => waiting.await.ok_or(Unserved::Busy)?,
-                    Some(at) => {
-                        let turn = tokio::time::timeout_at(at.into(), waiting).await;
-                        turn.ok().flatten().ok_or(Unserved::Busy)?
-                    }
-                },
-            },
+            None => grant(thread, pool, deadline).await?,
         };
         if let Some(server) = open::redeem(grant, pool, thread.index, deadline).await? {
             return Ok(server);
@@ -207,19 +239,29 @@ async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>,
     }
 }
 
+/// A turn in the queue.
+pub(super) async fn grant(
+    thread: &Thread,
+    pool: &Arc<KeyPool>,
+    deadline: Option<Instant>,
+) -> Result<Grant, Unserved> {
+    match pool.enter(thread.index, NOBODY) {
+        Entered::Granted(grant) => Ok(grant),
+        Entered::Queued(waiting) => match deadline {
+            None => waiting.await.ok_or(Unserved::Busy),
+            Some(at) => {
+                let turn = tokio::time::timeout_at(at.into(), waiting).await;
+                turn.ok().flatten().ok_or(Unserved::Busy)
+            }
+        },
+    }
+}
+
 async fn refuse(mut stream: Stream, unserved: Unserved) {
     let mut out = Vec::new();
     match unserved {
-        Unserved::Open(error) => {
-            let (code, message) = error.for_client();
-            reply::error_response(&mut out, Severity::Fatal, code, &message, "", "");
-        }
-        Unserved::Settings(body) => {
-            let text =
-                |code| String::from_utf8_lossy(backend::field(&body, code).unwrap_or_default()).into_owned();
-            let code = text(b'C').as_bytes().try_into().unwrap_or(sqlstate::INVALID_PARAMETER_VALUE);
-            reply::error_response(&mut out, Severity::Fatal, code, &text(b'M'), &text(b'D'), &text(b'H'));
-        }
+        Unserved::Open(error) => error.reply(&mut out),
+        Unserved::Settings(body) => reply::fatal_response(&mut out, &body),
         Unserved::Busy => {
             let hint = "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions.";
             let message = "no server connection came free in time";
@@ -241,8 +283,16 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
-        if let Some(server) = self.server.take() {
-            let running = !server.backend.quiet() || server.pipe.unsent() > 0;
+        let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
+        for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
+            pool.disown(self.thread.index, self.id);
+        }
+        if let Some(server) = self.server.take_if(|_| self.own) {
+            replication::close(server).await;
+        }
+        if let Some(mut server) = self.server.take() {
+            server.owner = NOBODY;
+            let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
             let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
@@ -252,14 +302,20 @@ impl Drive {
                         drop(server);
                     });
                 }
-            } else if server.backend.idle() && self.session.pins().is_none() && !session_mode {
+            } else if server.worn {
+                drop(server);
+            } else if server.backend.idle() && !self.session.is_dirty() && !session_mode {
                 self.thread.give_back(server);
             } else {
-                self.thread.recover(server, session_mode || !self.session.pins().is_none());
+                let asked = server.backend.owes_us() != Some(0);
+                self.thread.recover(server, session_mode || asked || self.session.is_dirty());
             }
         }
-        if closed == Closed::Shutdown {
-            let hint = "The connection pooler is shutting down; connect again.";
+        if closed == Closed::Shutdown || closed == Closed::Killed && between_messages {
+            let hint = match closed {
+                Closed::Killed => "An administrator ended this connection (KILL_CLIENT).",
+                _ => "The connection pooler is shutting down; connect again.",
+            };
             self.farewell(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",

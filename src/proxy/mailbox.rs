@@ -1,11 +1,14 @@
-//! How others reach a client's task: a cancel request, a shutdown.
+//! How others reach a client's task: a cancel request, a shutdown, an administrator who ends it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
+
+use super::card::ClientCard;
 
 const CANCEL: u8 = 1;
 const SHUTDOWN: u8 = 2;
+const KILL: u8 = 4;
 
 /// One client's, found by the process id it was given at login.
 pub struct Mailbox {
@@ -14,12 +17,14 @@ pub struct Mailbox {
     waker: Mutex<Option<Waker>>,
     /// What a CancelRequest must show: 4 bytes in protocol 3.0, 32 in 3.2.
     key: Box<[u8]>,
+    /// What the console shows of it.
+    pub card: Arc<ClientCard>,
 }
 
 impl Mailbox {
     #[must_use]
-    pub fn new(key: Box<[u8]>) -> Self {
-        Self { flags: AtomicU8::new(0), waker: Mutex::new(None), key }
+    pub fn new(key: Box<[u8]>, card: Arc<ClientCard>) -> Self {
+        Self { flags: AtomicU8::new(0), waker: Mutex::new(None), key, card }
     }
 
     /// What BackendKeyData says.
@@ -47,7 +52,7 @@ impl Mailbox {
     #[inline]
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN) != 0
+        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | KILL) != 0
     }
 
     #[must_use]
@@ -60,6 +65,11 @@ impl Mailbox {
         self.flags.load(Ordering::Relaxed) & SHUTDOWN != 0
     }
 
+    #[must_use]
+    pub fn killed(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & KILL != 0
+    }
+
     /// Asks the task to cancel what it runs.
     pub fn cancel(&self) {
         self.post(CANCEL);
@@ -68,6 +78,11 @@ impl Mailbox {
     /// Asks the task to end as soon as it is between transactions.
     pub fn shut_down(&self) {
         self.post(SHUTDOWN);
+    }
+
+    /// Asks the task to end at once.
+    pub fn kill(&self) {
+        self.post(KILL);
     }
 
     fn post(&self, flag: u8) {
@@ -81,10 +96,11 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::card::tests::card;
 
     #[test]
     fn a_key_must_be_whole() {
-        let mailbox = Mailbox::new(Box::new([1, 2, 3, 4]));
+        let mailbox = Mailbox::new(Box::new([1, 2, 3, 4]), card("ann", "shop", ""));
         assert!(mailbox.opens_with(&[1, 2, 3, 4]));
         assert!(!mailbox.opens_with(&[1, 2, 3]));
         assert!(!mailbox.opens_with(&[1, 2, 3, 5]));
@@ -92,12 +108,14 @@ mod tests {
 
     #[test]
     fn a_cancel_is_taken_once() {
-        let mailbox = Mailbox::new(Box::new([0; 4]));
+        let mailbox = Mailbox::new(Box::new([0; 4]), card("ann", "shop", ""));
         mailbox.cancel();
         assert!(mailbox.has_mail());
         assert!(mailbox.take_cancel());
         assert!(!mailbox.take_cancel());
         mailbox.shut_down();
-        assert!(mailbox.shutting_down());
+        assert!(mailbox.shutting_down() && !mailbox.killed());
+        mailbox.kill();
+        assert!(mailbox.killed());
     }
 }

@@ -6,14 +6,21 @@ pub mod accept;
 pub mod startup;
 /// What carries a connection.
 pub mod stream;
-/// Certificates and handshakes.
+/// Certificates and handshakes: towards clients,
 pub mod tls;
+/// towards servers.
+mod server_tls;
+/// What certificates say.
+mod x509;
 /// Proof of identity.
 mod auth;
 /// From identity to first query.
 mod greet;
+/// The same for replication, on a server connection of its own.
+mod replication;
 /// The loop of one client.
 mod drive;
+mod endings;
 /// Waiting for a server.
 mod acquire;
 /// What a stream did not take yet.
@@ -21,11 +28,13 @@ pub mod pipe;
 /// What is counted.
 mod books;
 /// What is logged of clients.
-mod client_log;
+pub(crate) mod client_log;
 /// Cancel requests.
 mod cancel;
+/// What the console shows of a client.
+pub mod card;
 /// How others reach a client's task.
-mod mailbox;
+pub(crate) mod mailbox;
 /// What a thread has, and what all share.
 pub mod thread;
 /// What has to be done now and then.

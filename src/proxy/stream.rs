@@ -71,6 +71,14 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// The certificate that the other side showed in its handshake, DER.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let Self::Tls(tls) = self else { return None };
+        let (_, session) = tls.get_ref();
+        session.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
     /// Where the other side is.
     #[must_use]
     pub fn peer(&self) -> Peer {
@@ -85,18 +93,28 @@ impl Stream {
         }
     }
 
-    /// Our own address; `None` for a unix socket.
+    /// Our own end.
     #[must_use]
-    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+    pub fn local(&self) -> Peer {
         let socket = match self {
             Self::Tcp(socket) => socket,
             Self::Tls(tls) => match tls.get_ref().0 {
                 Socket::Tcp(socket) => socket,
-                _ => return None,
+                Socket::Unix(_) => return Peer::Unix { uid: None },
+                Socket::Gone => return Peer::Unknown,
             },
-            Self::Unix(_) => return None,
+            Self::Unix(_) => return Peer::Unix { uid: None },
         };
-        socket.local_addr().ok().map(|address| address.ip())
+        socket.local_addr().map_or(Peer::Unknown, Peer::Ip)
+    }
+
+    /// Our own address; `None` for a unix socket.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+        match self.local() {
+            Peer::Ip(address) => Some(address.ip()),
+            _ => None,
+        }
     }
 
     /// The socket, to put TLS over it.

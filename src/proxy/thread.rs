@@ -4,23 +4,25 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
+use super::card::ClientCard;
 use super::client_log;
 use super::mailbox::Mailbox;
 use super::startup::Front;
+use crate::admin::Console;
 use crate::config::Settings;
 use crate::control::snapshot;
-use crate::guard::{Class, Guard, Lane};
+use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
 use crate::observe::{Meters, RuleMap};
-use crate::pool::{KeyPool, Node, Server, reset};
-use crate::session::{Interner, Mode, ParamSet};
+use crate::pool::{ClientId, KeyPool, Node, Server, reset};
+use crate::session::{Interner, Mode, ParamSet, Trust};
 
 /// One read: large enough that bulk results cost few calls.
 pub(super) const SCRATCH: usize = 64 * 1024;
@@ -39,10 +41,11 @@ pub struct Shared {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
-    /// Clients by the process id they were given.
-    pub mailboxes: DashMap<i32, Arc<Mailbox>, ahash::RandomState>,
+    /// Clients by the process id and the head of the key they were given.
+    pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
     /// Clients that are being turned away, and may take a moment each.
     pub(super) turning_away: Semaphore,
@@ -54,7 +57,11 @@ pub struct Shared {
     /// Some policy may route to a replica, and there is one.
     pub may_route: bool,
     pub reads_application: bool,
-    next_pid: AtomicU32,
+    /// Kinds of session state that may not hold a server.
+    pub refused_pins: Effects,
+    /// Changes of each database's schema.
+    schemas: DashMap<Box<str>, Arc<AtomicU64>, ahash::RandomState>,
+    next_client: AtomicU64,
 }
 
 /// Bytes of statements that wait to be judged, over all clients. Touched only by statements too large for the
@@ -87,30 +94,67 @@ impl Account {
 }
 
 /// A client's entry among the mailboxes; gone when it is dropped, however the client's task ends.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     shared: Arc<Shared>,
-    pub(super) pid: i32,
+    pub(crate) pid: i32,
+    pub(super) id: ClientId,
+    head: [u8; 4],
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.mailboxes.remove(&self.pid);
+        self.shared.mailboxes.remove(&(self.pid, self.head));
     }
 }
 
 impl Shared {
-    /// Gives a client a process id: positive, not in use.
-    pub(super) fn register(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Registered {
-        loop {
-            let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            let pid = i32::try_from(n).unwrap_or(1).max(1);
-            if let dashmap::Entry::Vacant(vacant) = self.mailboxes.entry(pid) {
+    /// Counts changes of a database's schema. Bounded by the databases that exist: asked for after authentication.
+    pub(super) fn schema(&self, database: &str) -> Arc<AtomicU64> {
+        Arc::clone(&self.schemas.entry(database.into()).or_default())
+    }
+
+    /// A client's number among all.
+    pub(crate) fn next_client(&self) -> ClientId {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Registers a client: its mailbox, with the key that a cancel request must show. `pid`: its server's.
+    pub(crate) fn mailbox(
+        self: &Arc<Self>,
+        protocol_minor: u16,
+        pid: Option<i32>,
+        card: Arc<ClientCard>,
+    ) -> Option<(Arc<Mailbox>, Registered)> {
+        // 3.2 takes long keys; 3.0 exactly four bytes.
+        let key: [u8; 32] = crate::pool::key::random().ok()?;
+        let key = key.get(..if protocol_minor >= 2 { 32 } else { 4 })?;
+        let id = card.id;
+        let mailbox = Arc::new(Mailbox::new(key.into(), card));
+        let registered = self.register(id, pid, &mailbox)?;
+        Some((mailbox, registered))
+    }
+
+    /// Enters a client under the process id it is told: its server's, or one that no server has.
+    fn register(
+        self: &Arc<Self>,
+        id: ClientId,
+        pid: Option<i32>,
+        mailbox: &Arc<Mailbox>,
+    ) -> Option<Registered> {
+        let head = *mailbox.key().first_chunk()?;
+        let pid = pid.unwrap_or(NO_PROCESS | i32::try_from(id & 0x3fff_ffff).unwrap_or_default());
+        match self.mailboxes.entry((pid, head)) {
+            dashmap::Entry::Vacant(vacant) => {
                 vacant.insert(Arc::clone(mailbox));
-                return Registered { shared: Arc::clone(self), pid };
+                Some(Registered { shared: Arc::clone(self), pid, id, head })
             }
+            dashmap::Entry::Occupied(_) => None,
         }
     }
 }
+
+/// Above every process id of Linux.
+const NO_PROCESS: i32 = 1 << 30;
 
 /// What the shared part is made of.
 pub struct Parts {
@@ -119,6 +163,7 @@ pub struct Parts {
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
+    pub console: Console,
     pub meters: Arc<Meters>,
     pub rules: RuleMap,
     pub policies_route: bool,
@@ -143,6 +188,7 @@ impl Shared {
             replicas: parts.replicas,
             snapshot: parts.snapshot,
             front: parts.front,
+            console: parts.console,
             meters: parts.meters,
             rules: parts.rules,
             mailboxes: DashMap::default(),
@@ -152,7 +198,9 @@ impl Shared {
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
-            next_pid: AtomicU32::new(1),
+            refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),
+            schemas: DashMap::default(),
+            next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             settings,
         })
@@ -168,6 +216,8 @@ pub struct Thread {
     pub shared: Arc<Shared>,
     pub meters: Arc<ThreadMeters>,
     pub(super) work: RefCell<Work>,
+    /// What is known of statements that run code we do not see.
+    pub(super) trust: RefCell<Trust>,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -196,6 +246,12 @@ pub struct Ident {
     pub primary: Arc<KeyPool>,
     pub replicas: Vec<Arc<KeyPool>>,
     pub may_route: bool,
+    /// Unnamed statements may be prepared under a name of ours.
+    pub reuse_unnamed: bool,
+    /// Settings of the application's own that its statements name.
+    pub(super) custom_settings: RefCell<Vec<Box<str>>>,
+    /// Changes of this database's schema that passed through us.
+    pub schema: Arc<AtomicU64>,
     /// What such a client is told of its session at login, as ParameterStatus.
     pub(super) reported: super::greet::Reported,
     pub client_meter: Arc<ClientMeter>,
@@ -221,6 +277,7 @@ impl Thread {
             shared,
             meters,
             work: RefCell::new(work),
+            trust: RefCell::default(),
             idents: RefCell::default(),
             turn: std::cell::Cell::new(0),
         })
@@ -272,6 +329,7 @@ impl Thread {
 
     /// Cleans a server whose client is gone, then gives it back; closes it if that fails.
     pub(super) fn recover(self: &Rc<Self>, server: Box<Server>, dirty: bool) {
+        server.card.clean();
         let thread = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let reset = dirty.then(|| thread.shared.settings.pool.reset_query.clone());
@@ -297,6 +355,11 @@ impl Thread {
 }
 
 impl Ident {
+    /// What such a client is told of a setting at login.
+    pub(super) fn reported(&self, name: &str) -> Option<&str> {
+        self.reported.iter().find(|(known, _)| known.as_ref() == name).map(|(_, value)| value.as_ref())
+    }
+
     /// Where a lane leads now: a replica if one is fit, else the primary.
     pub(super) fn pool(&self, lane: Lane, replica: Option<usize>) -> &Arc<KeyPool> {
         match lane {

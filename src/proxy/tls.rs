@@ -1,4 +1,4 @@
-//! TLS: our certificate towards clients, the checks of `sslmode` towards servers. rustls over ring.
+//! TLS towards clients: our certificate, and theirs where it is asked for. rustls over ring.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring::default_provider};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::crypto::ring::default_provider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
+pub use super::server_tls::{Handshake, ServerTls, server_name};
 use super::stream::Stream;
-use crate::config::SslMode;
+use super::x509;
 
-/// The protocol's name in TLS, as PostgreSQL 17 registers it. A peer that names none is welcome too.
-const ALPN: &[u8] = b"postgresql";
+/// The protocol's name in TLS, as PostgreSQL 17 registers it. A peer that names another one is refused; one that
+/// names none is welcome unless it began with the handshake.
+pub(super) const ALPN: &[u8] = b"postgresql";
 
 /// A certificate, key or CA file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,26 +35,49 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
-// === towards clients ===
-
-/// Our certificate chain and key from their files; replaced as a whole on reload.
+/// Our certificate chain and key from their files, and the authorities of client certificates; replaced as a
+/// whole on reload.
 #[derive(Debug)]
 pub struct Certificate {
-    chain: PathBuf,
-    key: PathBuf,
-    current: ArcSwap<ServerConfig>,
+    files: Files,
+    current: ArcSwap<Current>,
     expiry: Arc<AtomicI64>,
 }
 
+#[derive(Debug)]
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+    /// Clients are asked for a certificate that one of these vouches for.
+    client_ca: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    binding: Option<Arc<[u8]>>,
+}
+
+/// A client's connection with TLS over it.
+pub struct Encrypted {
+    pub stream: Stream,
+    /// `tls-server-end-point` of the certificate it was shown; `None` where RFC 5929 defines none.
+    pub binding: Option<Arc<[u8]>>,
+    /// The client named the protocol (ALPN).
+    pub named: bool,
+}
+
 impl Certificate {
-    /// Reads PEM files: the certificate with its chain, and its private key.
+    /// Reads PEM files: the certificate with its chain, its private key, and the authorities that client
+    /// certificates are checked with. Without the last none is asked for.
     ///
     /// # Errors
     /// With the file at fault; also if the key does not belong to the certificate.
-    pub fn load(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        let (config, expiry) = server_config(chain, key)?;
-        let (current, expiry) = (ArcSwap::from_pointee(config), Arc::new(AtomicI64::new(expiry)));
-        Ok(Self { chain: chain.into(), key: key.into(), current, expiry })
+    pub fn load(chain: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, TlsError> {
+        let files = Files { chain: chain.into(), key: key.into(), client_ca: client_ca.map(Into::into) };
+        let (current, expiry) = files.read()?;
+        let (current, expiry) = (ArcSwap::from_pointee(current), Arc::new(AtomicI64::new(expiry)));
+        Ok(Self { files, current, expiry })
     }
 
     /// Reads the same files again. Connections that exist stay as they are.
@@ -61,8 +85,8 @@ impl Certificate {
     /// # Errors
     /// As [`Self::load`]; the certificate in use stays then.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let (config, expiry) = server_config(&self.chain, &self.key)?;
-        self.current.store(Arc::new(config));
+        let (current, expiry) = self.files.read()?;
+        self.current.store(Arc::new(current));
         self.expiry.store(expiry, Ordering::Relaxed);
         Ok(())
     }
@@ -73,245 +97,89 @@ impl Certificate {
         Arc::clone(&self.expiry)
     }
 
-    /// The handshake, after we answered SSLRequest with `S`.
+    /// The handshake; `sent` is what of it has been received already.
     ///
     /// # Errors
     /// If the client does not complete it.
-    pub async fn accept(&self, stream: Stream) -> io::Result<Stream> {
-        let acceptor = TlsAcceptor::from(self.current.load_full());
-        let tls = acceptor.accept(stream.into_socket()?).await?;
-        Ok(Stream::Tls(Box::new(tls.into())))
+    pub async fn accept(&self, stream: Stream, mut sent: &[u8]) -> io::Result<Encrypted> {
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
+        let handshake = acceptor.accept_with(stream.into_socket()?, |session| {
+            // What is wrong here is wrong still when the handshake goes on, and is told then.
+            while !sent.is_empty() && session.read_tls(&mut sent).is_ok_and(|read| read > 0) {
+                if session.process_new_packets().is_err() {
+                    break;
+                }
+            }
+        });
+        let tls = handshake.await?;
+        let named = tls.get_ref().1.alpn_protocol() == Some(ALPN);
+        let binding = current.binding.clone();
+        Ok(Encrypted { stream: Stream::Tls(Box::new(tls.into())), binding, named })
     }
 }
 
-/// The settings, and when the certificate expires.
-fn server_config(chain_path: &Path, key_path: &Path) -> Result<(ServerConfig, i64), TlsError> {
-    let chain = certificates(chain_path)?;
-    let expiry = expiry(chain_path, &chain)?;
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|source| file(key_path, source))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| TlsError::Content {
-            path: key_path.into(),
-            problem: format!("does not fit {}: {error}", chain_path.display()),
-        })?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // PostgreSQL's clients resume no sessions, so tickets would be waste.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok((config, expiry))
+impl Files {
+    /// The settings, and when the certificate expires.
+    fn read(&self) -> Result<(Current, i64), TlsError> {
+        let chain = certificates(&self.chain)?;
+        let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
+        let expiry = x509::expiry(own).map_err(|problem| content(&self.chain, problem))?;
+        let binding = x509::end_point(own).map(Arc::from);
+        let key = private_key(&self.key)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(self.client_verifier()?)
+            .with_single_cert(chain, key)
+            .map_err(|error| misfit(&self.key, &self.chain, &error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // PostgreSQL's clients resume no sessions, so tickets would be waste.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok((Current { config: Arc::new(config), binding }, expiry))
+    }
+
+    /// A client without a certificate gets through the handshake: what it lacks is told in words afterwards.
+    fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let Some(path) = &self.client_ca else { return Ok(Arc::new(NoClientAuth)) };
+        let roots = Arc::new(roots_from(path)?);
+        WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider()))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| content(path, error.to_string()))
+    }
 }
 
-/// `notAfter` of the first certificate, which is our own.
-fn expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<i64, TlsError> {
-    let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
-    let (_, certificate) = x509_parser::parse_x509_certificate(own).map_err(|error| TlsError::Content {
-        path: path.into(),
-        problem: format!("not a certificate: {error}"),
-    })?;
-    Ok(certificate.validity().not_after.timestamp())
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-    let list = read().map_err(|source| file(path, source))?;
+    let list = read().map_err(|source| TlsError::File { path: path.into(), source })?;
     if list.is_empty() {
-        return Err(TlsError::Content { path: path.into(), problem: "no certificate in it".to_owned() });
+        return Err(content(path, "no certificate in it".to_owned()));
     }
     Ok(list)
 }
 
-fn file(path: &Path, source: rustls_pki_types::pem::Error) -> TlsError {
-    TlsError::File { path: path.into(), source }
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::File { path: path.into(), source })
 }
 
-// === towards servers ===
-
-/// How to speak TLS with servers, as libpq's `sslmode` and `sslrootcert` say it.
-///
-/// `require` checks nothing unless there is a CA file; with one it checks as `verify-ca` does. `verify-ca` and
-/// `verify-full` without a CA file trust the system's roots.
-#[derive(Clone)]
-pub struct ServerTls {
-    mode: SslMode,
-    /// `None` with [`SslMode::Disable`].
-    config: Option<Arc<ClientConfig>>,
-}
-
-impl std::fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ServerTls({:?})", self.mode)
-    }
-}
-
-impl ServerTls {
-    /// # Errors
-    /// If the CA file cannot be read, or verification is asked for and there is nothing to trust.
-    pub fn new(mode: SslMode, ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let provider = Arc::new(default_provider());
-        let check = match (mode, ca_file) {
-            (SslMode::Disable, _) => return Ok(Self { mode, config: None }),
-            (SslMode::VerifyFull, _) => Check::ChainAndName,
-            (SslMode::VerifyCa, _) | (SslMode::Require, Some(_)) => Check::Chain,
-            (SslMode::Allow | SslMode::Prefer | SslMode::Require, _) => Check::Nothing,
-        };
-        let roots = match (check, ca_file) {
-            (Check::Nothing, _) => RootCertStore::empty(),
-            (_, Some(path)) => roots_from(path)?,
-            (_, None) => system_roots()?,
-        };
-        let pinned = match (check, ca_file) {
-            (Check::Chain | Check::ChainAndName, Some(path)) => certificates(path)?,
-            _ => Vec::new(),
-        };
-        let verifier = Arc::new(Verifier { check, roots, pinned, provider: provider.clone() });
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.resumption = Resumption::disabled(); // servers offer none
-        Ok(Self { mode, config: Some(Arc::new(config)) })
-    }
-
-    /// No TLS at all.
-    #[must_use]
-    pub const fn disabled() -> Self {
-        Self { mode: SslMode::Disable, config: None }
-    }
-
-    #[must_use]
-    pub const fn mode(&self) -> SslMode {
-        self.mode
-    }
-
-    /// The rustls settings; `None` where TLS is disabled.
-    #[must_use]
-    pub fn config(&self) -> Option<&Arc<ClientConfig>> {
-        self.config.as_ref()
-    }
-
-    /// The handshake, after the server answered SSLRequest with `S`. `host` is a name or an address.
-    ///
-    /// # Errors
-    /// If the handshake fails or the certificate is not to be trusted.
-    pub async fn connect(&self, stream: Stream, host: &str) -> io::Result<Stream> {
-        let config = self.config.clone().ok_or_else(|| io::Error::other("TLS is disabled"))?;
-        let tls = TlsConnector::from(config).connect(server_name(host)?, stream.into_socket()?).await?;
-        Ok(Stream::Tls(Box::new(tls.into())))
-    }
-}
-
-/// # Errors
-/// If `host` is neither a DNS name nor an address.
-pub fn server_name(host: &str) -> io::Result<ServerName<'static>> {
-    ServerName::try_from(host.to_owned())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host:?} is no host name")))
-}
-
-fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots_from(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| TlsError::Content {
-            path: path.into(),
-            problem: format!("not a usable CA certificate: {error}"),
-        })?;
+        roots
+            .add(certificate)
+            .map_err(|error| content(path, format!("not a usable CA certificate: {error}")))?;
     }
     Ok(roots)
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsError::NoRoots(reasons.join("; ")));
-    }
-    Ok(roots)
+fn content(path: &Path, problem: String) -> TlsError {
+    TlsError::Content { path: path.into(), problem }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    Nothing,
-    Chain,
-    ChainAndName,
-}
-
-/// libpq's three ways to look at a server's certificate.
-#[derive(Debug)]
-struct Verifier {
-    check: Check,
-    roots: RootCertStore,
-    /// Certificates of the CA file: a server whose own self-signed certificate stands there is trusted, as with
-    /// OpenSSL; chain building alone refuses a CA certificate as a server's.
-    pinned: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.check == Check::Nothing {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        if !self.pinned.iter().any(|pinned| pinned == end_entity) {
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                &self.roots,
-                intermediates,
-                now,
-                algorithms,
-            )?;
-        }
-        if self.check == Check::ChainAndName {
-            verify_server_name(&certificate, name)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.check == Check::Nothing {
-            // Whoever could forge this could as well bring a certificate of his own.
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.check == Check::Nothing {
-            // Whoever could forge this could as well bring a certificate of his own.
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+/// A key that is not the certificate's.
+pub(super) fn misfit(key: &Path, chain: &Path, error: &rustls::Error) -> TlsError {
+    content(key, format!("does not fit {}: {error}", chain.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::config::SslMode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -36,7 +37,7 @@ impl Files {
     }
 
     fn certificate(&self, name: &str) -> Result<Certificate, TlsError> {
-        Certificate::load(&self.path(&format!("{name}.crt")), &self.path(&format!("{name}.key")))
+        Certificate::load(&self.path(&format!("{name}.crt")), &self.path(&format!("{name}.key")), None)
     }
 }
 
@@ -72,13 +73,13 @@ fn the_expiry_is_the_certificates_own_and_follows_a_reload() {
 async fn trusts(certificate: &Certificate, tls: &ServerTls, host: &str) -> bool {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let client = async {
-        let mut stream = tls.connect(Stream::from_unix(ours), host).await?;
+        let (mut stream, _) = tls.connect(Stream::from_unix(ours), host).await?;
         stream.write_all(b"hello").await?;
         stream.flush().await?;
         Ok(stream) // open until the other side is done
     };
     let server = async {
-        let mut stream = certificate.accept(Stream::from_unix(theirs)).await?;
+        let mut stream = certificate.accept(Stream::from_unix(theirs), &[]).await?.stream;
         let mut text = [0; 5];
         stream.read_exact(&mut text).await?;
         assert_eq!(&text, b"hello");
@@ -149,9 +150,9 @@ async fn an_encrypted_connection_moves_between_runtimes() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (ours, theirs) = tokio::join!(
         tls.connect(Stream::from_unix(ours), "x"),
-        certificate.accept(Stream::from_unix(theirs))
+        certificate.accept(Stream::from_unix(theirs), &[])
     );
-    let (ours, mut theirs) = (ours.unwrap().detach().unwrap(), theirs.unwrap());
+    let (ours, mut theirs) = (ours.unwrap().0.detach().unwrap(), theirs.unwrap().stream);
     let mover = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -164,4 +165,58 @@ async fn an_encrypted_connection_moves_between_runtimes() {
     theirs.read_exact(&mut text).await.unwrap();
     assert_eq!(&text, b"moved");
     mover.join().unwrap();
+}
+
+/// A server that shows one certificate and holds the key of another.
+#[derive(Debug)]
+struct Borrowed(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Borrowed {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Whoever does not look at certificates takes it; but it binds to nothing, or anybody could show the certificate
+/// that a man in the middle is to be told apart by.
+#[tokio::test]
+async fn a_certificate_without_its_key_binds_to_nothing() {
+    let files = Files::new("borrowed");
+    let chain = certificates(&files.path("server.crt")).unwrap();
+    for (key, bound) in [("server.key", true), ("own.key", false)] {
+        let key = private_key(&files.path(key)).unwrap();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let shown = Borrowed(Arc::new(rustls::sign::CertifiedKey::new(chain.clone(), key)));
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let tls = ServerTls::new(SslMode::Require, None).unwrap();
+        let (ours, _theirs) = tokio::join!(
+            tls.connect(Stream::from_unix(ours), "x"),
+            TlsAcceptor::from(Arc::new(config)).accept(theirs)
+        );
+        let expected = x509::end_point(&chain[0]).filter(|_| bound);
+        assert_eq!(ours.unwrap().1, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_may_have_begun() {
+    let files = Files::new("begun");
+    let certificate = files.certificate("own").unwrap();
+    let tls = ServerTls::new(SslMode::Require, None).unwrap();
+    for taken in [1, 5, 100] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let server = async {
+            let mut sent = vec![0; taken];
+            theirs.read_exact(&mut sent).await.unwrap();
+            certificate.accept(Stream::from_unix(theirs), &sent).await.unwrap()
+        };
+        let (ours, theirs) = tokio::join!(tls.connect(Stream::from_unix(ours), "x"), server);
+        assert!(theirs.named, "our side names the protocol");
+        assert_eq!(ours.unwrap().1.as_deref(), theirs.binding.as_deref(), "both bind to the same");
+    }
 }

@@ -1,4 +1,4 @@
-//! The settings a client started with, and the query that gives them to a server that has others.
+//! A client's settings, and the query that gives them to a server that has others.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -6,9 +6,23 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::expect::Expect;
 use super::outlet::Outlet;
-use crate::wire::frontend;
 
-/// Start-up parameters that are settings: lower-case name and value, sorted by name, each name once.
+/// Settings under which a text is read: constants are folded and names found when it is prepared.
+const MEANING: [&str; 11] = [
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "default_text_search_config",
+    "intervalstyle",
+    "lc_monetary",
+    "search_path",
+    "standard_conforming_strings",
+    "timezone",
+    "transform_null_equals",
+    "xmloption",
+];
+
+/// Settings of a session: lower-case name and value, sorted by name, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParamSet {
     values: Vec<(Box<str>, Box<str>)>,
@@ -18,23 +32,60 @@ pub struct ParamSet {
 impl ParamSet {
     /// Later values win, as in a start-up packet.
     pub fn new<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut values: Vec<(Box<str>, Box<str>)> = Vec::new();
-        for (name, value) in params {
-            let name = name.to_ascii_lowercase();
-            match values.binary_search_by(|(n, _)| n.as_ref().cmp(&name)) {
-                Ok(at) => values[at].1 = value.into(),
-                Err(at) => values.insert(at, (name.into(), value.into())),
+        let mut set = Self::default();
+        params.into_iter().for_each(|(name, value)| set.put(&name.to_ascii_lowercase(), value));
+        set.rehash();
+        set
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        match self.values.binary_search_by(|(n, _)| n.as_ref().cmp(name)) {
+            Ok(at) => {
+                if let Some(slot) = self.values.get_mut(at) {
+                    slot.1 = value.into();
+                }
             }
+            Err(at) => self.values.insert(at, (name.into(), value.into())),
         }
-        // The application's name changes what no statement means: it must not split the statements.
+    }
+
+    /// Only what changes the meaning of a text counts: the rest must not split the prepared statements.
+    fn rehash(&mut self) {
         let mut h = ahash::RandomState::with_seeds(5, 6, 7, 8).build_hasher();
-        for (name, value) in values.iter().filter(|(n, _)| n.as_ref() != "application_name") {
+        let mut any = false;
+        for (name, value) in self.values.iter().filter(|(n, _)| MEANING.contains(&n.as_ref())) {
             h.write(name.as_bytes());
             h.write_u8(0);
             h.write(value.as_bytes());
             h.write_u8(0);
+            any = true;
         }
-        Self { values, hash: h.finish() }
+        self.hash = if any { h.finish() } else { 0 };
+    }
+
+    /// Gives a setting (lower case) this value.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.put(name, value);
+        self.rehash();
+    }
+
+    /// Every name and value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// The query that gives a server these settings, those of the names that are chosen; `None` if there are none.
+    pub(super) fn assignments(&self, chosen: impl Fn(&str) -> bool) -> Option<String> {
+        let mut sql = String::new();
+        for (name, value) in self.iter().filter(|(name, _)| chosen(name)) {
+            sql.push_str(if sql.is_empty() { "SELECT " } else { ", " });
+            sql.push_str("pg_catalog.set_config(");
+            literal(&mut sql, name);
+            sql.push_str(", ");
+            literal(&mut sql, value);
+            sql.push_str(", false)");
+        }
+        (!sql.is_empty()).then_some(sql)
     }
 
     /// Equal for sets under which a text means the same.
@@ -74,27 +125,28 @@ impl ParamSet {
             }
             sql.push(';');
         }
-        let mut separator = "SELECT ";
-        for (name, value) in self.values.iter().filter(|(n, v)| current.get(n) != Some(v.as_ref())) {
-            sql.push_str(separator);
-            separator = ", ";
-            sql.push_str("pg_catalog.set_config(");
-            literal(&mut sql, name);
-            sql.push_str(", ");
-            literal(&mut sql, value);
-            sql.push_str(", false)");
+        if let Some(differing) = self.assignments(|name| current.get(name) != self.get(name)) {
+            sql.push_str(&differing);
         }
         (!sql.is_empty()).then_some(sql)
     }
 }
 
-fn literal(sql: &mut String, value: &str) {
+/// A string in SQL, in ASCII: it reads the same in every client encoding and whatever `standard_conforming_strings` is.
+pub(super) fn literal(sql: &mut String, value: &str) {
+    use std::fmt::Write as _;
     sql.push_str("E'");
     for c in value.chars() {
-        if c == '\'' || c == '\\' {
-            sql.push(c);
+        match c {
+            '\'' | '\\' => {
+                sql.push(c);
+                sql.push(c);
+            }
+            _ if c.is_ascii() => sql.push(c),
+            _ => {
+                let _ = write!(sql, "\\U{:08x}", u32::from(c));
+            }
         }
-        sql.push(c);
     }
     sql.push('\'');
 }
@@ -102,13 +154,11 @@ fn literal(sql: &mut String, value: &str) {
 impl Backend {
     /// Gives the server `settings` by a hidden query put in front of whatever comes next. Call when idle.
     pub fn align(&mut self, settings: &Arc<ParamSet>, up: &mut Outlet<'_>) {
-        if Arc::ptr_eq(settings, &self.settings) && !self.unaligned {
+        if Arc::ptr_eq(settings, &self.settings) {
             return;
         }
         if let Some(sql) = self.alignment(settings) {
-            up.add(|v| frontend::put_query(v, sql.as_bytes()));
-            self.drop_unnamed();
-            self.expect_end(Expect::Hidden);
+            self.send_hidden(&sql, Expect::Hidden, up);
         }
         self.aligned(settings);
     }
@@ -116,16 +166,11 @@ impl Backend {
     /// The query that [`Self::align`] would send, for who wants to wait for its answer; `None` if none is needed.
     #[must_use]
     pub fn alignment(&self, settings: &ParamSet) -> Option<String> {
-        if !self.unaligned {
-            return settings.align_from(&self.settings);
-        }
-        let rest = settings.align_from(&self.base).unwrap_or_default();
-        Some(format!("RESET ALL;{rest}"))
+        settings.align_from(&self.settings)
     }
 
     /// The server has these settings now.
     pub fn aligned(&mut self, settings: &Arc<ParamSet>) {
-        self.unaligned = false;
         self.settings = Arc::clone(settings);
     }
 }

@@ -3,18 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Ledger;
 use super::align::ParamSet;
-use super::client::Session;
-use super::expect::{Expect, Queue, Refusal, Whose, encode_notices};
+use super::expect::{Expect, Queue};
 use super::outlet::Outlet;
 use super::prepared::Prepared;
-use crate::guard::{Effects, Judgement, Lane};
-use crate::wire::frame::{self, HEADER};
-use crate::wire::{backend as view, frontend, reply, sqlstate};
-
-/// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
-const LOOK_MAX: usize = 16 * 1024;
+use crate::guard::{Effects, Lane};
+use crate::wire::backend as view;
 
 /// The server broke the protocol, or an alignment query failed: the connection is of no more use.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,36 +37,44 @@ pub struct Backend {
     pub(super) copy_in: bool,
     pub(super) prepared: Prepared,
     /// The statement behind the unnamed one, and the batch that made it so; 0: not known.
-    unnamed: (u64, u64),
+    pub(super) unnamed: (u64, u64),
     /// Replies that end with a ReadyForQuery: asked for, and over.
-    asked: u64,
+    pub(super) asked: u64,
     pub(super) ended: u64,
     pub(super) lane: Lane,
     /// Settings the server has by our alignment.
     pub(super) settings: Arc<ParamSet>,
     pub(super) base: Arc<ParamSet>,
     /// What the server reported by ParameterStatus.
-    reported: BTreeMap<Box<str>, Box<str>>,
-    align_failed: bool,
+    pub(super) reported: BTreeMap<Box<str>, Box<str>>,
+    pub(super) align_failed: bool,
     /// Rest of a message that passes (or is hidden) without being looked into; its tag acts when it is through.
-    rest: usize,
-    rest_hidden: bool,
-    rest_tag: u8,
-    failed: bool,
-    /// A client ran `RESET`: which settings hold is not known.
-    pub(super) unaligned: bool,
+    pub(super) rest: usize,
+    pub(super) rest_hidden: bool,
+    pub(super) rest_tag: u8,
+    pub(super) failed: bool,
     /// Effects of the statements that ran since the last ReadyForQuery.
-    ran: Effects,
-    rows: u64,
+    pub(super) ran: Effects,
+    pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// What the server remembers of sequences (`lastval()`) may be another client's.
+    pub(super) inherited: bool,
+    /// Schema changes so far, from the client that is being served.
+    pub(super) epoch: u64,
+    /// The client's own names that the server knows for a moment: see `materialise.rs`.
+    pub(super) materialised: Vec<Box<[u8]>>,
+    /// `DEALLOCATE`s that this query did so far.
+    pub(super) deallocated: usize,
+    /// The batch under way, to be fed again: see `repair.rs`.
+    pub(super) kept: Vec<u8>,
+    /// Something of its answer has reached the client.
+    pub(super) shown: bool,
+    /// ParameterDescription has, and must not again.
+    pub(super) described: bool,
+    pub(super) repairing: bool,
+    pub(super) repaired: bool,
     /// The server said FATAL: it closes next, and the client has been told why.
     pub(super) farewell: bool,
-}
-
-enum Show {
-    Pass,
-    Hide,
-    Replace(Refusal),
 }
 
 impl Backend {
@@ -103,10 +105,18 @@ impl Backend {
             rest_hidden: false,
             rest_tag: 0,
             failed: false,
-            unaligned: false,
             ran: Effects::NONE,
             rows: 0,
             bytes: 0,
+            inherited: false,
+            epoch: 0,
+            materialised: Vec::new(),
+            deallocated: 0,
+            kept: Vec::new(),
+            shown: false,
+            described: false,
+            repairing: false,
+            repaired: false,
             farewell: false,
         }
     }
@@ -121,6 +131,38 @@ impl Backend {
     #[must_use]
     pub fn idle(&self) -> bool {
         self.quiet() && self.status == b'I'
+    }
+
+    /// Another client has it from now on; `used`: not the first.
+    pub fn inherit(&mut self, used: bool) {
+        self.inherited = used;
+    }
+
+    /// Something the client waits for, or a transaction that it has open: else what runs is only a question of ours.
+    #[must_use]
+    pub fn owes_client(&self) -> bool {
+        self.unsynced || self.error_skip || self.status != b'I' || !self.queue.iter().all(Expect::is_ours)
+    }
+
+    /// ReadyForQuery messages still to come, if nothing else than answers to us is outstanding.
+    #[must_use]
+    pub fn owes_us(&self) -> Option<usize> {
+        let only_ours = self.rest == 0 && self.queue.iter().all(Expect::is_ours);
+        (only_ours && !self.unsynced && !self.error_skip).then_some(self.queue.len())
+    }
+
+    /// Those answers were read by somebody else, and are of no interest any more.
+    pub fn forget_ours(&mut self) {
+        self.queue.clear();
+        self.ended = self.asked;
+        (self.rest, self.align_failed, self.failed) = (0, false, false);
+        (self.rows, self.bytes) = (0, 0);
+    }
+
+    /// No message of the server is cut in half between it and the client.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.rest == 0
     }
 
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
@@ -154,8 +196,7 @@ impl Backend {
     /// The same for what follows a `DISCARD ALL` that is on its way.
     pub(super) fn realign(&mut self, settings: &ParamSet, up: &mut Outlet<'_>) {
         if let Some(sql) = settings.align_from(&self.base) {
-            up.add(|v| frontend::put_query(v, sql.as_bytes()));
-            self.expect_end(Expect::Hidden);
+            self.send_hidden(&sql, Expect::Hidden, up);
         }
     }
 
@@ -182,7 +223,7 @@ impl Backend {
 
     /// A transaction has failed, or may have when what comes now arrives: the server has the last word.
     pub(super) fn may_be_failed(&self) -> bool {
-        self.status == b'E' || self.queue.iter().any(|e| e.ends_ready() && !matches!(e, Expect::Hidden))
+        self.status == b'E' || self.queue.iter().any(|e| e.ends_ready() && !e.is_ours())
     }
 
     pub(super) fn set_unnamed(&mut self, id: u64) {
@@ -223,268 +264,9 @@ impl Backend {
     }
 
     /// Bounded: a server has a handful of reported settings; a hostile one gets no more than 64.
-    fn report(&mut self, name: &str, value: &str) {
+    pub(super) fn report(&mut self, name: &str, value: &str) {
         if self.reported.contains_key(name) || self.reported.len() < 64 {
             self.reported.insert(name.into(), value.into());
         }
     }
-
-    /// Relays what the server sent.
-    ///
-    /// # Errors
-    /// [`Desync`] when the server answers what was not asked, or refuses a hidden query.
-    pub fn feed<L: Ledger>(
-        &mut self,
-        session: &mut Session,
-        ledger: &mut L,
-        out: &mut Outlet<'_>,
-    ) -> Result<Served, Desync> {
-        let input = out.input();
-        let mut at = 0;
-        while at < input.len() {
-            if self.rest > 0 {
-                let n = self.rest.min(input.len() - at);
-                if !self.rest_hidden {
-                    out.pass(at..at + n);
-                }
-                at += n;
-                self.rest -= n;
-                if self.rest == 0 {
-                    if self.rest_tag != b'D' {
-                        self.act(self.rest_tag, &[], session, ledger)?;
-                    }
-                    self.local_replies(session, out);
-                }
-                continue;
-            }
-            let left = input.get(at..).unwrap_or_default();
-            let Some(h) = frame::peek(left, frame::server_limit).map_err(|_| Desync("impossible length"))?
-            else {
-                break;
-            };
-            if h.total > left.len() {
-                if !streams(h.tag) && h.total <= LOOK_MAX {
-                    break;
-                }
-                self.rest = h.total;
-                self.rest_tag = h.tag;
-                self.rest_hidden = matches!(self.queue.front(), Some(Expect::Hidden));
-                self.bytes += h.total as u64;
-                continue;
-            }
-            self.bytes += h.total as u64;
-            if h.tag == b'D' && !matches!(self.queue.front(), Some(Expect::Hidden)) {
-                out.pass(at..at + h.total);
-                at += h.total;
-                continue;
-            }
-            let body = left.get(HEADER..h.total).unwrap_or_default();
-            match self.act(h.tag, body, session, ledger)? {
-                Show::Pass => out.pass(at..at + h.total),
-                Show::Hide => {}
-                Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
-            }
-            at += h.total;
-            if !self.queue.is_empty() {
-                self.local_replies(session, out);
-            }
-        }
-        Ok(Served { consumed: at, idle: self.idle() })
-    }
-
-    /// One whole message of the server.
-    fn act<L: Ledger>(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        s: &mut Session,
-        ledger: &mut L,
-    ) -> Result<Show, Desync> {
-        match tag {
-            b'S' => return Ok(self.parameter_status(body, s)),
-            b'N' | b'A' => {
-                // A notice of our own alignment or reset is nobody's business.
-                let hidden = tag == b'N' && matches!(self.queue.front(), Some(Expect::Hidden));
-                return Ok(if hidden { Show::Hide } else { Show::Pass });
-            }
-            b'E' => return Ok(self.error(body, s, ledger)),
-            b'Z' => return self.ready(body, s, ledger),
-            _ => {}
-        }
-        if matches!(self.queue.front(), Some(Expect::Hidden)) {
-            return Ok(Show::Hide);
-        }
-        match tag {
-            b'1' => return self.parse_complete(s),
-            b'2' => self.pop(|e| matches!(e, Expect::Bind))?,
-            b'3' => {
-                let hidden = matches!(self.queue.front(), Some(Expect::CloseHidden { .. }));
-                self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
-                return Ok(if hidden { Show::Hide } else { Show::Pass });
-            }
-            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe)) => {
-                self.queue.pop_front();
-            }
-            b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
-            b'G' | b'W' => self.copy_begins(),
-            b't' | b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
-            _ => return Err(Desync("unknown message")),
-        }
-        Ok(Show::Pass)
-    }
-
-    fn pop(&mut self, expected: impl Fn(&Expect) -> bool) -> Result<(), Desync> {
-        match self.queue.front() {
-            Some(front) if expected(front) => {
-                self.queue.pop_front();
-                Ok(())
-            }
-            _ => Err(Desync("a reply to nothing")),
-        }
-    }
-
-    fn parse_complete(&mut self, s: &mut Session) -> Result<Show, Desync> {
-        let Some(Expect::Parse { whose, .. }) = self.queue.pop_front() else {
-            return Err(Desync("ParseComplete for nothing"));
-        };
-        if whose == Whose::Named {
-            s.name_confirmed();
-        }
-        Ok(if whose.shown() { Show::Pass } else { Show::Hide })
-    }
-
-    fn complete<L: Ledger>(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        s: &mut Session,
-        l: &mut L,
-    ) -> Result<(), Desync> {
-        if tag == b'C' {
-            self.rows += view::rows(body);
-            match body {
-                b"DISCARD ALL\0" => {
-                    self.prepared.doubt(); // what is on its way behind it is held
-                    self.drop_unnamed();
-                    self.settings = Arc::clone(&self.base);
-                    if matches!(self.queue.get(1), Some(Expect::Hidden)) {
-                        self.settings = Arc::clone(s.settings());
-                    }
-                    s.discarded(self.coming(1));
-                }
-                b"DEALLOCATE ALL\0" => {
-                    self.prepared.doubt();
-                    s.deallocated();
-                }
-                _ => {}
-            }
-        }
-        match self.queue.front() {
-            Some(Expect::Execute(_)) => {
-                if let Some(Expect::Execute(Some(judgement))) = self.queue.pop_front() {
-                    self.account(&judgement, l);
-                }
-                Ok(())
-            }
-            Some(Expect::Query(_)) => Ok(()),
-            _ => Err(Desync("CommandComplete for nothing")),
-        }
-    }
-
-    pub(super) fn account<L: Ledger>(&mut self, judgement: &Judgement, ledger: &mut L) {
-        if !self.failed && !judgement.transaction_control {
-            self.ran = self.ran.and(judgement.effects);
-        }
-        ledger.finished(judgement, self.rows, self.bytes, self.failed);
-        (self.rows, self.bytes, self.failed) = (0, 0, false);
-    }
-
-    fn ready<L: Ledger>(&mut self, body: &[u8], s: &mut Session, l: &mut L) -> Result<Show, Desync> {
-        let Some(end) = self.queue.pop_front().filter(Expect::ends_ready) else {
-            return Err(Desync("ReadyForQuery for nothing"));
-        };
-        self.status = body.first().copied().unwrap_or(b'E');
-        self.copy_in = false;
-        self.ended += 1;
-        s.ready();
-        if let Expect::Query(judgement) = &end {
-            self.account(judgement, l);
-        }
-        let ran = std::mem::take(&mut self.ran);
-        if self.status == b'I' && !ran.is_none() {
-            s.undone(ran, self.coming(0));
-        }
-        match end {
-            Expect::Query(_) => {}
-            Expect::Hidden => {
-                (self.rows, self.bytes, self.failed) = (0, 0, false);
-                if std::mem::take(&mut self.align_failed) {
-                    return Err(Desync("the server refused the client's settings"));
-                }
-                return Ok(Show::Hide);
-            }
-            _ => (self.rows, self.bytes, self.failed) = (0, 0, false),
-        }
-        Ok(Show::Pass)
-    }
-
-    fn error<L: Ledger>(&mut self, body: &[u8], s: &mut Session, ledger: &mut L) -> Show {
-        self.failed = true;
-        self.ran = Effects::NONE;
-        self.copy_in = false;
-        if matches!(view::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
-            self.farewell = true;
-        }
-        if view::field(body, b'C') == Some(&sqlstate::SYNTAX_ERROR) && self.fails_to_parse(body) {
-            s.unparsed_by_server();
-        }
-        match self.queue.front() {
-            Some(Expect::Hidden) => {
-                self.align_failed = true;
-                return if self.farewell { Show::Pass } else { Show::Hide };
-            }
-            Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
-            Some(Expect::Poison { query: true, refusal }) => return Show::Replace(refusal.clone()),
-            _ => {}
-        }
-        let show = match self.queue.front() {
-            Some(Expect::Poison { refusal, .. }) => Show::Replace(refusal.clone()),
-            _ => Show::Pass,
-        };
-        self.skip_to_sync(s, ledger);
-        show
-    }
-
-    fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
-        let hidden = matches!(self.queue.front(), Some(Expect::Hidden));
-        if let Some((name, value)) = view::parameter_status(body) {
-            if !hidden {
-                s.parameter_status(name, value);
-            }
-            self.report(name, value);
-        }
-        if hidden { Show::Hide } else { Show::Pass }
-    }
-
-    /// Sends what stands at the front and is ours.
-    fn local_replies(&mut self, s: &mut Session, out: &mut Outlet<'_>) {
-        loop {
-            match self.queue.front() {
-                Some(Expect::LocalParse(_)) => {
-                    s.name_confirmed();
-                    out.add(reply::parse_complete);
-                }
-                Some(Expect::LocalClose(_)) => out.add(reply::close_complete),
-                Some(Expect::LocalNotices(j)) => out.add(|v| encode_notices(j, v)),
-                Some(Expect::CopyEnd | Expect::WasUnnamed(_)) => {}
-                _ => return,
-            }
-            self.queue.pop_front();
-        }
-    }
-}
-
-/// Tags whose bodies are never looked into: they pass as they come.
-fn streams(tag: u8) -> bool {
-    matches!(tag, b'D' | b'd' | b'V')
 }

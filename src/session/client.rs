@@ -8,9 +8,13 @@ use super::backend::Backend;
 use super::expect::{Expect, Refusal, encode_notices};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
+use super::pins::Restores;
+use super::probe::Touched;
+use super::repair::Batch;
 use super::statement::Interner;
+use super::turn::{Flow, Turn};
 use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
-use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::frame::{self, HEADER};
 use crate::wire::{frontend, reply, sqlstate};
 
 /// When a server goes back to the pool.
@@ -35,6 +39,14 @@ pub struct Env<'a, L: Ledger> {
     pub prepared_bytes: usize,
     /// A replica may be asked: otherwise every lane is the primary.
     pub replicas: bool,
+    /// Unnamed statements may be prepared under a name of ours.
+    pub reuse_unnamed: bool,
+    /// Kinds of session state that may not hold a server.
+    pub refused_pins: Effects,
+    /// There is room for one more client that holds a server for its state.
+    pub may_pin: bool,
+    /// Counts changes of the schema that passed through us.
+    pub epoch: u64,
 }
 
 /// What the session wants next.
@@ -71,8 +83,11 @@ pub(super) const MALFORMED: Fatal =
 #[derive(Debug)]
 pub struct Session {
     pub(super) class: Arc<Class>,
+    /// What the client started with: where `RESET` leads.
+    pub(super) startup: Arc<ParamSet>,
+    /// The settings as they are now, as far as they are known: what its server is given.
     pub(super) settings: Arc<ParamSet>,
-    mode: Mode,
+    pub(super) mode: Mode,
     /// The rest of a message whose head is dealt with: it goes to the server or nowhere.
     pub(super) rest: usize,
     pub(super) rest_passes: bool,
@@ -90,17 +105,36 @@ pub struct Session {
     pub(super) judged: Option<Arc<Judgement>>,
     /// No server is to be had for the message that waits: it is refused with this.
     declined: Option<Box<Refusal>>,
-    pub(super) pins: Effects,
-    /// Pins since the last ReadyForQuery: an unparsed text that the server can't parse either leaves nothing.
-    pub(super) fresh: Effects,
+    /// State on its server that the client must not lose.
+    pub(super) held: Effects,
+    /// What may have been left since the server was asked last.
+    pub(super) suspect: Effects,
+    /// What the server is being asked for: the answer may be out of date when it comes.
+    pub(super) asked: Effects,
+    /// It is being asked.
+    pub(super) asking: bool,
+    pub(super) touched: Option<Box<Touched>>,
+    /// Its server will never be as new again.
+    pub(super) wears: bool,
+    pub(super) restores: Restores,
+    /// In this transaction a text may not mean what it meant before.
+    pub(super) in_flux: bool,
+    /// It changes the schema for others, too.
+    pub(super) schema_changes: bool,
+    pub(super) batch: Batch,
+    pub(super) refused_pins: Effects,
+    pub(super) may_pin: bool,
+    /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
+    pub(super) fresh: bool,
 }
 
 impl Session {
     #[must_use]
-    pub fn new(mode: Mode, class: Arc<Class>, settings: Arc<ParamSet>) -> Self {
+    pub fn new(mode: Mode, class: Arc<Class>, startup: Arc<ParamSet>) -> Self {
         Self {
             class,
-            settings,
+            settings: Arc::clone(&startup),
+            startup,
             mode,
             rest: 0,
             rest_passes: false,
@@ -112,24 +146,29 @@ impl Session {
             bound: None,
             judged: None,
             declined: None,
-            pins: Effects::NONE,
-            fresh: Effects::NONE,
+            held: Effects::NONE,
+            suspect: Effects::NONE,
+            asked: Effects::NONE,
+            asking: false,
+            touched: None,
+            wears: false,
+            restores: Restores::default(),
+            in_flux: false,
+            schema_changes: false,
+            batch: Batch::No,
+            refused_pins: Effects::NONE,
+            may_pin: true,
+            fresh: false,
         }
-    }
-
-    /// Why the client must keep its server; nothing if it need not.
-    #[must_use]
-    pub fn pins(&self) -> Effects {
-        self.pins
     }
 
     /// The server may go back as soon as it is idle.
     #[must_use]
     pub fn releases(&self) -> bool {
-        self.mode != Mode::Session && self.pins.is_none() && !(self.rest > 0 && self.rest_passes)
+        self.mode != Mode::Session && !self.is_dirty() && !(self.rest > 0 && self.rest_passes)
     }
 
-    /// The settings the client started with.
+    /// The client's settings.
     #[must_use]
     pub fn settings(&self) -> &Arc<ParamSet> {
         &self.settings
@@ -155,6 +194,12 @@ impl Session {
     ) -> Result<Fed, Fatal> {
         let input = up.input();
         let mut at = from;
+        self.batch = Batch::No;
+        self.refused_pins = env.refused_pins;
+        self.may_pin = env.may_pin;
+        if let Some(link) = link.as_deref_mut() {
+            link.epoch = env.epoch;
+        }
         while at < input.len() {
             if self.rest > 0 {
                 let n = self.rest.min(input.len() - at);
@@ -169,6 +214,9 @@ impl Session {
             let Some(h) = frame::peek(left, frame::client_limit).map_err(|_| BAD_LENGTH)? else { break };
             let mut turn =
                 Turn { at, header: h, left, link: link.as_deref_mut(), up: &mut *up, down: &mut *down };
+            if turn.link.is_some() {
+                self.follow(&mut turn);
+            }
             match self.message(env, &mut turn)? {
                 Flow::Done => at += h.total.min(left.len()),
                 Flow::Short => break,
@@ -265,19 +313,27 @@ impl Session {
         }
         self.notices(&judgement, t);
         self.takes_effect(env.ledger, &judgement, t);
+        self.materialise(&judgement, t);
         self.set_unnamed(None, t);
         self.stream(t, true);
         if let Some(link) = t.link.as_deref_mut() {
             let discards = judgement.effects.has(Effects::DISCARD_ALL) && link.fresh();
             link.unsynced = false;
             link.drop_unnamed();
-            link.expect_end(Expect::Query(judgement));
+            link.expect_end(Expect::Query(Arc::clone(&judgement)));
             // Drivers send it in one go with the next client's first statement.
             if discards {
                 self.deallocated();
                 if self.rest == 0 {
-                    link.realign(&self.settings, t.up);
+                    link.realign(&self.startup, t.up);
                 }
+            }
+        }
+        self.deallocates(&judgement, t);
+        if self.rest == 0 {
+            self.restore(t);
+            if let Some(link) = t.link.as_deref_mut() {
+                link.dematerialise(t.up);
             }
         }
         Ok(Flow::Done)
@@ -343,6 +399,10 @@ impl Session {
                     link.error_skip = false;
                 }
                 t.pass();
+                if let Some(link) = t.link.as_deref_mut() {
+                    link.dematerialise(t.up);
+                }
+                self.restore(t);
             }
         }
         Ok(Flow::Done)
@@ -367,6 +427,9 @@ impl Session {
             let message =
                 "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
             return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
+        }
+        if let Some(refusal) = self.refused_pin(judgement.effects.meant()) {
+            return Some(refusal);
         }
         if self.mode == Mode::Statement && judgement.transaction_control {
             let message =
@@ -403,37 +466,6 @@ pub fn ascii_safe(encoding: &str) -> bool {
     !UNSAFE.iter().any(|u| u.eq_ignore_ascii_case(encoding))
 }
 
-/// One message on its way.
-pub(super) struct Turn<'a, 'o> {
-    pub(super) at: usize,
-    pub(super) header: Header,
-    /// The input from this message on.
-    pub(super) left: &'o [u8],
-    pub(super) link: Option<&'a mut Backend>,
-    pub(super) up: &'a mut Outlet<'o>,
-    pub(super) down: &'a mut Vec<u8>,
-}
-
-impl<'o> Turn<'_, 'o> {
-    pub(super) fn whole(&self) -> bool {
-        self.left.len() >= self.header.total
-    }
-    /// The body, as far as it has come.
-    pub(super) fn body(&self) -> &'o [u8] {
-        self.left.get(HEADER..self.header.total.min(self.left.len())).unwrap_or_default()
-    }
-    /// Passes a whole message.
-    pub(super) fn pass(&mut self) {
-        self.up.pass(self.at..self.at + self.header.total.min(self.left.len()));
-    }
-}
-
-pub(super) enum Flow {
-    Done,
-    Short,
-    Stop(Step),
-}
-
 impl<L: Ledger> Env<'_, L> {
     pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
         if self.replicas { judgement.lane } else { Lane::Primary }
@@ -449,11 +481,11 @@ impl Backend {
 
     /// Nothing was sent since it was checked out.
     fn untouched(&self) -> bool {
-        self.queue.iter().all(|e| matches!(e, Expect::Hidden))
+        self.queue.iter().all(Expect::is_ours)
     }
 
     /// Untouched and outside a transaction.
-    fn fresh(&self) -> bool {
+    pub(super) fn fresh(&self) -> bool {
         self.untouched() && self.status == b'I' && !self.unsynced && !self.error_skip
     }
 }

@@ -1,8 +1,9 @@
 //! COPY FROM STDIN: what the client sends while it runs.
 
 use super::backend::Backend;
-use super::client::{Flow, Session, Turn};
+use super::client::Session;
 use super::expect::Expect;
+use super::turn::{Flow, Turn};
 
 impl Session {
     pub(super) fn copy_data(&mut self, t: &mut Turn<'_, '_>) -> Flow {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::names::{ClosedName, Named};
+use super::probe::Probe;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::reply;
 
@@ -70,17 +71,21 @@ pub(super) enum Whose {
     Named,
     /// The client's unnamed statement.
     Unnamed,
+    /// The same, under our name.
+    Reused,
     /// The client's, of a name that only the server keeps.
     Streamed,
     /// Ours: hidden.
     Ours,
     /// Ours, of the unnamed statement: hidden.
     OursUnnamed,
+    /// Ours, under the client's name, for SQL that names it: hidden, and so is its failure.
+    Materialised,
 }
 
 impl Whose {
     pub(super) fn shown(self) -> bool {
-        matches!(self, Self::Named | Self::Unnamed | Self::Streamed)
+        matches!(self, Self::Named | Self::Unnamed | Self::Reused | Self::Streamed)
     }
 }
 
@@ -111,8 +116,14 @@ pub(super) enum Expect {
     Sync,
     /// Everything up to ReadyForQuery.
     Query(Arc<Judgement>),
-    /// A query of our own: everything up to ReadyForQuery is hidden.
+    /// A query of our own, which can't fail: everything up to ReadyForQuery is hidden.
     Hidden,
+    /// A Sync of our own.
+    HiddenSync,
+    /// The same behind a `RESET`: it may fail where the transaction did, and what it reports is for the client.
+    Restore,
+    /// A question of our own: everything up to ReadyForQuery is its answer.
+    Probe(Box<Probe>),
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
     /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
     Poison {
@@ -121,8 +132,13 @@ pub(super) enum Expect {
     },
     /// The client's CopyDone or CopyFail: no reply, but Syncs before it were not heard by a server in COPY.
     CopyEnd,
-    /// ParseComplete of our own. A client's name hangs on it.
-    LocalParse(Effects),
+    /// ParseComplete of our own. Where it is `named`, a client's name hangs on it.
+    LocalParse {
+        named: bool,
+        effects: Effects,
+    },
+    /// No reply: the query before deallocated these names of the client's, the first as many as it says.
+    Deallocated(Vec<Box<str>>),
     /// CloseComplete of our own.
     LocalClose(Box<ClosedName>),
     /// No reply. The client's unnamed statement was this one before what follows.
@@ -133,7 +149,12 @@ pub(super) enum Expect {
 impl Expect {
     /// Ends with a ReadyForQuery.
     pub(super) fn ends_ready(&self) -> bool {
-        matches!(self, Self::Sync | Self::Query(_) | Self::Hidden | Self::Poison { query: true, .. })
+        matches!(self, Self::Sync | Self::Query(_) | Self::Poison { query: true, .. }) || self.is_ours()
+    }
+
+    /// A query of our own: the client hears nothing of it.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_))
     }
 }
 

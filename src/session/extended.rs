@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use super::Ledger;
-use super::backend::Backend;
-use super::client::{Env, Fatal, Flow, MALFORMED, POISON, Session, Step, Turn};
+use super::client::{Env, Fatal, MALFORMED, POISON, Session, Step};
 use super::expect::{Expect, Refusal, Whose};
 use super::names::Named;
-use super::outlet::Outlet;
-use super::prepared::{PREFIX, ServerName};
-use super::statement::Statement;
+use super::prepared::PREFIX;
+use super::reuse::{close_unnamed, send_named, send_parse, send_unnamed};
+use super::turn::{Flow, Turn};
 use crate::guard::{Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::{self, Target};
@@ -59,8 +58,14 @@ impl Session {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
         }
-        let statement = env.statements.get(self.settings.hash(), parse.tail);
-        let named = Named { statement, judgement, serial: 0 };
+        let (statement, seen) = if self.is_uncertain() {
+            (env.statements.apart(parse.tail), false)
+        } else {
+            env.statements.get(self.settings.hash(), parse.tail)
+        };
+        let reused =
+            seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
+        let named = Named { statement, judgement, serial: 0, reused };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -74,8 +79,9 @@ impl Session {
     }
 
     fn forward_parse(&mut self, name: &[u8], named: Named, t: &mut Turn<'_, '_>) {
-        let effects = named.judgement.effects.pins();
+        let effects = named.judgement.effects;
         let statement = Arc::clone(&named.statement);
+        let reused = named.reused;
         if name.is_empty() {
             self.set_unnamed(Some(named), t);
         } else {
@@ -83,17 +89,21 @@ impl Session {
         }
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
-        if name.is_empty() {
+        let named = !name.is_empty();
+        let held = link.holds(statement.id) && (named || link.prepared.is_current(statement.id, link.epoch));
+        if !named && !reused {
             link.set_unnamed(statement.id);
             link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose: Whose::Unnamed, effects });
             t.pass();
-        } else if link.may_be_failed() || !link.holds(statement.id) {
-            send_parse(link, &statement, Whose::Named, effects, t.up);
+        } else if link.may_be_failed() || !held {
+            send_parse(link, &statement, if named { Whose::Named } else { Whose::Reused }, effects, t.up);
         } else if link.silent() {
-            self.name_confirmed();
+            if named {
+                self.name_confirmed();
+            }
             reply::parse_complete(t.down);
         } else {
-            link.queue.push_back(Expect::LocalParse(effects));
+            link.queue.push_back(Expect::LocalParse { named, effects });
         }
     }
 
@@ -126,7 +136,7 @@ impl Session {
             if name.is_empty() {
                 link.drop_unnamed();
             }
-            let effects = judgement.effects.pins();
+            let effects = judgement.effects;
             link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose, effects });
         }
         self.stream(t, true);
@@ -167,9 +177,13 @@ impl Session {
             self.takes_effect(env.ledger, &named.judgement, t);
         }
         let tentative = self.is_tentative(&named);
+        let as_it_is = self.materialise_for(&named.judgement, t);
         let Some(link) = t.link.as_deref_mut() else { return Ok(Flow::Done) };
         link.unsynced = true;
-        if bind.statement.is_empty() {
+        if as_it_is && !bind.statement.is_empty() {
+            link.queue.push_back(Expect::Bind);
+            self.stream(t, true);
+        } else if bind.statement.is_empty() && !named.reused {
             send_unnamed(link, &named.statement, t.up);
             link.queue.push_back(Expect::Bind);
             self.stream(t, true);
@@ -277,7 +291,7 @@ impl Session {
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
         match named {
-            Some(named) if name.is_empty() => {
+            Some(named) if name.is_empty() && !named.reused => {
                 send_unnamed(link, &named.statement, t.up);
                 t.pass();
             }
@@ -313,6 +327,9 @@ impl Session {
         if let Some(link) = t.link.as_deref_mut() {
             link.unsynced = true;
             link.queue.push_back(Expect::Execute(self.bound.clone()));
+        }
+        if let Some(judgement) = self.bound.as_ref().filter(|j| !j.prepared.is_empty()).map(Arc::clone) {
+            self.deallocates(&judgement, t);
         }
         t.pass();
         Ok(Flow::Done)
@@ -413,51 +430,6 @@ fn with_values(judgement: &Arc<Judgement>, rest: &[u8], whole: bool) -> Arc<Judg
     let wildcard = |&n: &u16| matches!(frontend::bind_value(rest, n), Some(Some(value)) if matches!(value.first(), Some(b'%' | b'_')));
     let matches = !whole || judgement.like_params.iter().any(wildcard);
     Arc::clone(if matches { wild } else { judgement })
-}
-
-/// A Parse of ours, under our name, closing another statement first where the server's table is full.
-fn send_parse(
-    link: &mut Backend,
-    statement: &Statement,
-    whose: Whose,
-    effects: Effects,
-    up: &mut Outlet<'_>,
-) {
-    while let Some((id, serial)) = link.prepared.make_room(statement.id) {
-        let name = ServerName::new(id, serial);
-        up.add(|v| frontend::put_statement_target(v, b'C', name.as_bytes()));
-        link.queue.push_back(Expect::CloseHidden { id, serial });
-    }
-    let serial = link.prepared.insert(statement.id, link.batch());
-    let name = ServerName::new(statement.id, serial);
-    up.add(|v| frontend::put_parse(v, name.as_bytes(), &statement.tail));
-    link.queue.push_back(Expect::Parse { id: statement.id, serial, whose, effects });
-}
-
-/// Makes sure that the server has the statement. `tentative`: the client's own Parse is on its way, and what
-/// becomes of it becomes of whatever uses it.
-fn send_named(link: &mut Backend, statement: &Statement, tentative: bool, up: &mut Outlet<'_>) {
-    let held = if tentative { link.prepared.touch(statement.id).is_some() } else { link.holds(statement.id) };
-    if !held {
-        send_parse(link, statement, Whose::Ours, Effects::NONE, up);
-    }
-}
-
-/// Makes sure that the server's unnamed statement is this one.
-fn send_unnamed(link: &mut Backend, statement: &Statement, up: &mut Outlet<'_>) {
-    if !link.has_unnamed(statement.id) {
-        up.add(|v| frontend::put_parse(v, b"", &statement.tail));
-        let (whose, effects) = (Whose::OursUnnamed, Effects::NONE);
-        link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose, effects });
-        link.set_unnamed(statement.id);
-    }
-}
-
-/// The client has no unnamed statement; the server's may be another client's: makes sure that there is none.
-fn close_unnamed(link: &mut Backend, up: &mut Outlet<'_>) {
-    up.add(|v| frontend::put_statement_target(v, b'C', b""));
-    link.queue.push_back(Expect::CloseHidden { id: 0, serial: 0 });
-    link.drop_unnamed();
 }
 
 fn duplicate(name: &[u8]) -> Refusal {

@@ -16,9 +16,11 @@
 //! ```
 //!
 //! A server goes back to the pool at a ReadyForQuery with status `I`, an empty queue, no message since the
-//! last Sync, and no pin.
+//! last Sync, and nothing left on it: settings go with the client, and what can't (temporary tables, locks, …) is
+//! asked of the server before (`probe.rs`).
 
 mod align;
+mod answers;
 mod backend;
 mod client;
 mod copy;
@@ -27,9 +29,16 @@ mod extended;
 mod names;
 mod outlet;
 mod pins;
+pub mod kinds;
+mod materialise;
 mod prepared;
+mod probe;
+mod repair;
+mod reuse;
 mod skip;
 mod statement;
+mod trust;
+mod turn;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +47,7 @@ pub use backend::{Backend, Desync, Served};
 pub use client::{Env, Fatal, Fed, Mode, Session, Step, ascii_safe};
 pub use outlet::Outlet;
 pub use statement::{Interner, Statement};
+pub use trust::Trust;
 
 use crate::guard::{Effects, Judgement};
 
@@ -47,6 +57,19 @@ pub trait Ledger {
     fn judged(&mut self, judgement: &Judgement);
     /// The server finished a statement: rows by its command tag, bytes it sent for it.
     fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The server ended a transaction of the client's.
+    fn transaction(&mut self) {}
     /// The client now holds its server for these further reasons.
     fn pinned(&mut self, reasons: Effects);
+    /// Whether a statement that runs code we do not see (functions, triggers) may leave state behind, for all that is
+    /// known: always when it is new.
+    fn suspects(&mut self, fingerprint: u64) -> bool;
+    /// A setting of the application's own was named: no server lists those, so their names are learned.
+    fn custom_setting(&mut self, name: &str);
+    /// Those that were.
+    fn custom_settings(&self) -> Vec<Box<str>>;
+    /// A transaction that may have changed the schema is over.
+    fn schema_changed(&mut self);
+    /// Such a statement did leave some.
+    fn left_state(&mut self, fingerprint: u64);
 }

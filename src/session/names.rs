@@ -5,9 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::client::{Session, Turn};
+use super::client::Session;
 use super::expect::{Expect, Refusal};
 use super::statement::Statement;
+use super::turn::Turn;
 use crate::guard::Judgement;
 use crate::wire::sqlstate;
 
@@ -18,6 +19,8 @@ pub(super) struct Named {
     pub(super) judgement: Arc<Judgement>,
     /// Counts this client's named Parses: one that was taken back is told from a later one of the same name.
     pub(super) serial: u64,
+    /// The client's unnamed statement, under our name on the servers: see `reuse.rs`.
+    pub(super) reused: bool,
 }
 
 /// The client's named statements. Most clients have none: boxed and absent until the first.
@@ -73,8 +76,20 @@ impl Session {
 
     /// Its Parse may still fail.
     pub(super) fn is_tentative(&self, named: &Named) -> bool {
+        if named.reused {
+            return false;
+        }
         let oldest = self.names.as_ref().and_then(|names| names.tentative.front());
         oldest.is_some_and(|(_, serial)| named.serial >= *serial)
+    }
+
+    /// Every name with its statement, in the order in which they were prepared.
+    pub(super) fn in_order(&self) -> Vec<(Box<[u8]>, Arc<Statement>)> {
+        let known = self.names.iter().flat_map(|names| &names.known);
+        let mut all: Vec<_> =
+            known.map(|(name, n)| (n.serial, name.clone(), Arc::clone(&n.statement))).collect();
+        all.sort_unstable_by_key(|(serial, ..)| *serial);
+        all.into_iter().map(|(_, name, statement)| (name, statement)).collect()
     }
 
     /// Takes a name from the client's table; `None` if it wasn't there.

@@ -1,64 +1,163 @@
-//! Pins: why a client keeps its server, and when it need not any more.
+//! What a statement may leave in its session is noted here; what it did leave, `probe.rs` finds out.
 
 use std::sync::Arc;
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Session, Turn, ascii_safe};
-use super::expect::Expect;
+use super::client::{Mode, Session, ascii_safe};
+use super::expect::{Expect, Refusal};
+use super::outlet::Outlet;
+use super::turn::Turn;
 use crate::guard::{Class, Effects, Judgement};
-use crate::wire::backend as view;
 use crate::wire::frame::HEADER;
+use crate::wire::{backend as view, frontend, sqlstate};
 
 impl Session {
-    /// Pins what the statement may leave behind.
+    /// Why the client keeps its server, as far as is known: state that is there, and state that may be.
+    #[must_use]
+    pub fn pins(&self) -> Effects {
+        self.held.and(self.suspect).pins()
+    }
+
+    /// It holds its server for state that can't go elsewhere.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.held.is_none() && self.mode != Mode::Session
+    }
+
+    /// The server has been in a state that a new connection is not in, even after a reset.
+    #[must_use]
+    pub fn wears(&self) -> bool {
+        self.wears
+    }
+
+    /// The server may have something of this client's that the next one must not see.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.held.is_none() || !self.suspect.is_none()
+    }
+
+    /// State of these kinds may not hold a server, or not one more.
+    pub(super) fn refused_pin(&self, kinds: Effects) -> Option<Refusal> {
+        if kinds.is_none() || self.mode == Mode::Session {
+            return None;
+        }
+        let refused = kinds.common(self.refused_pins);
+        if let Some((_, kind)) = Effects::PINS.iter().find(|(kind, _)| refused.has(*kind)) {
+            let message = format!("session state of kind \"{kind}\" is not allowed in this pool");
+            let hint = "pool.refuse_pins lists it: such state would keep a server connection for one client.";
+            return Some(Refusal::fixed(sqlstate::FEATURE_NOT_SUPPORTED, message, Some(hint)));
+        }
+        if self.may_pin || !self.held.is_none() || kinds.without(Effects::SEQUENCE).is_none() {
+            return None;
+        }
+        let message = "too many clients keep a server connection for their session state".to_owned();
+        let hint = "End state that is no longer used (UNLISTEN, DROP, DEALLOCATE, unlock), or raise pool.pool_size or \
+                    pool.max_pinned_percent.";
+        Some(Refusal::fixed(sqlstate::TOO_MANY_CONNECTIONS, message, Some(hint)))
+    }
+
+    /// Notes what the statement may do to the session.
     pub(super) fn takes_effect<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
         if j.effects.is_none() {
             return;
         }
-        if j.effects.has(Effects::UNPARSED) && self.pins.has(Effects::UNPARSED) {
-            // Whichever of them the server can't parse either, the other may have run.
-            self.fresh = Effects(self.fresh.0 & !Effects::UNPARSED.0);
+        j.custom_settings.iter().for_each(|name| ledger.custom_setting(name));
+        self.wears |= j.effects.meant().has_any(WEARS);
+        self.sequences(ledger, j, t);
+        self.suspects(ledger, j, t);
+        self.note_flux(j.effects);
+        if j.effects.has_any(RESETS) {
+            self.restores.note(j);
         }
-        let new = Effects(j.effects.pins().0 & !self.pins.0);
-        if !new.is_none() {
-            self.pins = self.pins.and(new);
-            self.fresh = self.fresh.and(new);
-            ledger.pinned(new);
-        }
-        if j.effects.has(Effects::UNALIGNED)
-            && let Some(link) = t.link.as_deref_mut()
-        {
-            link.unaligned = true;
-        }
-        if j.effects.has(Effects::SQL_PREPARE) || j.effects.has(Effects::DISCARD_ALL) {
-            // A DEALLOCATE may name one of ours or all of them; what is sent behind it must not count on them.
+        let all = j.effects.has(Effects::NAMES_PREPARED) && j.prepared.is_empty();
+        if all || j.effects.has_any(Effects::DISCARD_ALL.and(Effects::ANY_SETTING)) {
+            // May deallocate all of ours; what is sent behind it must not count on them.
             if let Some(link) = t.link.as_deref_mut() {
                 link.prepared.doubt();
             }
         }
     }
 
-    /// The server could not parse a text: if it is the one that we could not read, it left nothing behind.
-    pub(super) fn unparsed_by_server(&mut self) {
-        if self.fresh.has(Effects::UNPARSED) {
-            self.pins = Effects(self.pins.0 & !Effects::UNPARSED.0);
+    /// `currval()` and `lastval()` look at what the session did to a sequence before. On a server that was another
+    /// client's since, that must not be the other's; and from then on the client keeps its server.
+    fn sequences<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
+        let Some(link) = t.link.as_deref_mut() else { return };
+        if j.effects.has(Effects::SEQUENCE) {
+            if std::mem::take(&mut link.inherited) && !link.unsynced {
+                link.send_hidden("DISCARD SEQUENCES", Expect::Restore, t.up);
+            }
+            if self.may_pin {
+                self.hold(Effects::SEQUENCE, ledger);
+            }
+        } else if j.effects.has_any(MOVES) {
+            link.inherited = false; // from here on it is the client's own
         }
     }
 
-    pub(super) fn ready(&mut self) {
-        self.fresh = Effects::NONE;
+    fn suspects<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
+        let mut new = j.effects.pins().and(j.effects.common(Effects::ANY_SETTING)).without(Effects::SEQUENCE);
+        if new.has(Effects::UNPARSED) {
+            // Whichever of two the server can't parse either, the other may have run.
+            self.fresh = !self.suspect.has(Effects::UNPARSED);
+        }
+        if j.effects.has(Effects::ENDS) {
+            new = new.and(self.held.and(self.asked).common(Effects::SHOWN));
+        }
+        let alone = t.link.as_ref().is_some_and(|link| link.idle()) && !j.transaction_control;
+        if j.effects.has(Effects::RESET_ALL) && !(alone && j.statements == 1) {
+            new = new.and(Effects::SETTING).and(Effects::ANY_SETTING);
+        }
+        for name in &j.settings {
+            self.touched.get_or_insert_default().name(name);
+        }
+        if j.effects.has(Effects::CALLS) && ledger.suspects(j.fingerprint) {
+            new = new.and(Effects::CALLS);
+            self.touched.get_or_insert_default().call(j.fingerprint);
+        }
+        self.suspect = self.suspect.and(new);
     }
 
-    /// Statements of these effects ran, outside of a transaction. `coming`: what was sent behind them.
-    pub(super) fn undone(&mut self, ran: Effects, coming: Effects) {
-        self.pins = Effects(self.pins.0 & !(ran.undone().0 & !coming.0));
+    /// The server could not parse a text: if it is the one that we could not read, it left nothing behind.
+    pub(super) fn unparsed_by_server(&mut self) {
+        if self.fresh {
+            self.suspect = self.suspect.without(Effects::UNPARSED);
+        }
+    }
+
+    /// Settings were made that nobody has asked for yet.
+    pub(super) fn is_unsettled_setting(&self) -> bool {
+        self.suspect.has(Effects::SETTING)
+    }
+
+    /// `RESET ALL` ran, alone and outside of a transaction: every setting is as at the start. (A server that had
+    /// others before is given them right behind it.)
+    pub(super) fn reset_all(&mut self, link: &mut Backend) {
+        self.settings = Arc::clone(&self.startup);
+        self.held = self.held.without(Effects::SETTING);
+        link.aligned(&self.startup);
     }
 
     /// `DISCARD ALL` ran. `coming`: what was sent behind it.
     pub(super) fn discarded(&mut self, coming: Effects) {
-        self.pins = Effects(self.pins.0 & coming.0);
+        self.held = Effects::NONE;
+        self.suspect = self.suspect.common(coming);
+        if !self.suspect.has_any(Effects::SETTING.and(Effects::CALLS)) {
+            self.touched = None;
+        }
+        self.settings = Arc::clone(&self.startup);
         self.deallocated();
+    }
+
+    /// Behind a `RESET`: the values that the client started with, where the server's own are others. Sent right
+    /// behind the statement, so that whatever comes next sees them.
+    pub(super) fn restore(&mut self, t: &mut Turn<'_, '_>) {
+        if self.restores.is_none() {
+            return;
+        }
+        let sql = self.restores.take(&self.startup);
+        let Some((link, sql)) = t.link.as_deref_mut().zip(sql) else { return };
+        link.send_hidden(&sql, Expect::Restore, t.up);
     }
 
     /// Settings a verdict depends on may change in the session.
@@ -75,14 +174,56 @@ impl Session {
     }
 }
 
+/// A temporary schema, libraries, whatever is not seen.
+pub(super) const WEARS: Effects =
+    Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
+
+/// May give a sequence its next value.
+const MOVES: Effects = Effects::MOVES_SEQUENCE.and(Effects::CALLS).and(Effects::ANY_SETTING);
+
+const RESETS: Effects = Effects::RESET.and(Effects::RESET_ALL);
+
+/// Start-up settings that a `RESET` under way takes away.
+#[derive(Debug, Default)]
+pub(super) struct Restores {
+    all: bool,
+    names: Vec<Box<str>>,
+}
+
+impl Restores {
+    fn is_none(&self) -> bool {
+        !self.all && self.names.is_empty()
+    }
+
+    fn note(&mut self, j: &Judgement) {
+        self.all |= j.effects.has(Effects::RESET_ALL);
+        if j.effects.has(Effects::RESET) {
+            self.names.extend(j.settings.iter().cloned());
+        }
+    }
+
+    /// The query that brings them back, if there are any.
+    fn take(&mut self, startup: &super::ParamSet) -> Option<String> {
+        let Self { all, names } = std::mem::take(self);
+        startup.assignments(|name| all || names.iter().any(|known| **known == *name))
+    }
+}
+
 impl Backend {
-    /// What was sent behind that which the server answers now may pin this.
+    /// What was sent behind that which the server answers now may leave this.
     pub(super) fn coming(&self, skip: usize) -> Effects {
         self.queue.iter().skip(skip).fold(Effects::NONE, |all, expect| match expect {
-            Expect::Query(j) | Expect::Execute(Some(j)) => all.and(j.effects.pins()),
-            Expect::Parse { effects, .. } | Expect::LocalParse(effects) => all.and(*effects),
+            Expect::Query(j) | Expect::Execute(Some(j)) => all.and(j.effects),
+            Expect::Parse { effects, .. } | Expect::LocalParse { effects, .. } => all.and(*effects),
             _ => all,
         })
+    }
+
+    /// A simple query of our own, whose answer the client does not see.
+    pub(super) fn send_hidden(&mut self, sql: &str, expect: Expect, up: &mut Outlet<'_>) {
+        up.add(|v| frontend::put_query(v, sql.as_bytes()));
+        self.drop_unnamed();
+        self.expect_end(expect);
     }
 
     /// The error is the parser's, about a text that we could not read: nothing of it has run. (Functions raise

@@ -48,6 +48,8 @@ struct Entry {
     serial: u64,
     /// The batch its Parse was sent in.
     batch: u64,
+    /// The schema it was parsed under: counts changes.
+    epoch: u64,
     used: u64,
 }
 
@@ -93,11 +95,29 @@ impl Prepared {
         Some((victim, self.held.remove(&victim)?.serial))
     }
 
+    /// It was parsed under this schema.
+    pub(super) fn is_current(&self, id: u64, epoch: u64) -> bool {
+        self.held.get(&id).is_some_and(|entry| entry.epoch == epoch)
+    }
+
+    /// Whether a statement that nobody named is worth a place: where there is room, and now and then where there is
+    /// none, or more hot texts than places would push each other out at every turn.
+    pub(super) fn admits(&self, id: u64) -> bool {
+        self.held.len() < self.max || self.held.contains_key(&id) || self.clock.is_multiple_of(16)
+    }
+
+    /// Everything that is held; forgotten here.
+    pub(super) fn drain(&mut self) -> Vec<(u64, u64)> {
+        let mut all = std::mem::take(&mut self.left);
+        all.extend(self.held.drain().map(|(id, entry)| (id, entry.serial)));
+        all
+    }
+
     /// Adds a statement. Returns its serial.
-    pub(super) fn insert(&mut self, id: u64, batch: u64) -> u64 {
+    pub(super) fn insert(&mut self, id: u64, batch: u64, epoch: u64) -> u64 {
         self.clock += 1;
         self.serial += 1;
-        self.held.insert(id, Entry { serial: self.serial, batch, used: self.clock });
+        self.held.insert(id, Entry { serial: self.serial, batch, epoch, used: self.clock });
         self.serial
     }
 
@@ -114,7 +134,7 @@ impl Prepared {
             // Parsed anew meanwhile.
             Slot::Occupied(_) => self.left.push((id, serial)),
             Slot::Vacant(slot) => {
-                slot.insert(Entry { serial, batch: DOUBTFUL, used: 0 });
+                slot.insert(Entry { serial, batch: DOUBTFUL, epoch: 0, used: 0 });
             }
         }
     }
@@ -143,10 +163,10 @@ mod tests {
     #[test]
     fn no_name_is_made_twice() {
         let mut p = Prepared::new(2);
-        assert_eq!(p.insert(0x1f, 0), 1);
+        assert_eq!(p.insert(0x1f, 0, 0), 1);
         assert_eq!(p.name(0x1f).as_bytes(), b"pgsluice_1f_1");
         p.forget();
-        assert_eq!(p.insert(0x1f, 0), 2);
+        assert_eq!(p.insert(0x1f, 0, 0), 2);
         assert_eq!(p.make_room(0x1f), Some((0x1f, 2)), "the one before is closed");
         assert_eq!(
             ServerName::new(u64::MAX, u64::MAX).as_bytes(),
@@ -157,9 +177,12 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes() {
         let mut p = Prepared::new(2);
-        assert_eq!((p.make_room(1), p.insert(1, 0), p.make_room(2), p.insert(2, 0)), (None, 1, None, 2));
+        assert_eq!(
+            (p.make_room(1), p.insert(1, 0, 0), p.make_room(2), p.insert(2, 0, 0)),
+            (None, 1, None, 2)
+        );
         assert!(p.touch(1).is_some());
-        assert_eq!((p.make_room(3), p.make_room(3), p.insert(3, 0)), (Some((2, 2)), None, 3));
+        assert_eq!((p.make_room(3), p.make_room(3), p.insert(3, 0, 0)), (Some((2, 2)), None, 3));
         assert!(p.touch(2).is_none());
         assert_eq!(p.held.len(), 2);
         p.withdraw(3, 1);

@@ -9,12 +9,13 @@ impl Backend {
     /// The server discards everything up to the next Sync: so do we.
     pub(super) fn skip_to_sync<L: Ledger>(&mut self, s: &mut Session, ledger: &mut L) {
         // What is at the front failed by itself, and a Parse that fails leaves no unnamed statement.
-        let failed = matches!(self.queue.front(), Some(Expect::Parse { whose: Whose::Unnamed, .. }));
+        let failed =
+            matches!(self.queue.front(), Some(Expect::Parse { whose: Whose::Unnamed | Whose::Reused, .. }));
         let mut unnamed = failed.then_some(None);
         // Whatever was prepared from this on was skipped, so its Close counts for nothing.
         let (mut withdrawn, mut unparsed) = (None, None);
         let mut reopened = Vec::new();
-        while !matches!(self.queue.front(), None | Some(Expect::Sync)) {
+        while !matches!(self.queue.front(), None | Some(Expect::Sync | Expect::HiddenSync)) {
             match self.queue.pop_front() {
                 Some(Expect::Parse { id, serial, whose, .. }) => {
                     self.prepared.withdraw(id, serial);
@@ -22,10 +23,10 @@ impl Backend {
                     match whose {
                         Whose::Named => withdrawn = withdrawn.or(s.name_withdrawn()),
                         Whose::Unnamed | Whose::OursUnnamed => self.drop_unnamed(),
-                        Whose::Streamed | Whose::Ours => {}
+                        Whose::Streamed | Whose::Ours | Whose::Reused | Whose::Materialised => {}
                     }
                 }
-                Some(Expect::LocalParse(_)) => withdrawn = withdrawn.or(s.name_withdrawn()),
+                Some(Expect::LocalParse { named: true, .. }) => withdrawn = withdrawn.or(s.name_withdrawn()),
                 Some(Expect::LocalClose(closed)) if closed.is_before(withdrawn) => reopened.push(*closed),
                 Some(Expect::WasUnnamed(before)) => unnamed = unnamed.or(Some(before)),
                 Some(Expect::CloseHidden { id, serial })

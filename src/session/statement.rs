@@ -78,15 +78,25 @@ impl Interner {
         Self { cache, next: u64::from(thread) << 48 | 1 }
     }
 
-    /// The statement of a Parse's tail. No allocation for one seen before.
-    pub fn get(&mut self, settings: u64, tail: &[u8]) -> Arc<Statement> {
+    /// The statement of a Parse's tail, and whether it was seen before. No allocation then.
+    pub fn get(&mut self, settings: u64, tail: &[u8]) -> (Arc<Statement>, bool) {
         let probe = Probe(settings, tail);
         if let Some(statement) = self.cache.get(&probe) {
-            return Arc::clone(statement);
+            return (Arc::clone(statement), true);
         }
+        let statement = self.new_statement(settings, tail);
+        self.cache.insert(Key(Arc::clone(&statement)), Arc::clone(&statement));
+        (statement, false)
+    }
+
+    /// A statement of its own, shared with nobody: what it means now is not known.
+    pub fn apart(&mut self, tail: &[u8]) -> Arc<Statement> {
+        self.new_statement(0, tail)
+    }
+
+    fn new_statement(&mut self, settings: u64, tail: &[u8]) -> Arc<Statement> {
         let statement = Arc::new(Statement { id: self.next, settings, tail: tail.into() });
         self.next += 1;
-        self.cache.insert(Key(Arc::clone(&statement)), Arc::clone(&statement));
         statement
     }
 }
@@ -98,10 +108,11 @@ mod tests {
     #[test]
     fn equal_statements_have_one_identity() {
         let mut i = Interner::new(1, [1, 2, 3, 4], 1 << 20);
-        let a = i.get(7, b"SELECT 1\0\0\0");
-        assert_eq!(i.get(7, b"SELECT 1\0\0\0").id, a.id);
-        assert_ne!(i.get(8, b"SELECT 1\0\0\0").id, a.id, "other settings, other meaning");
-        assert_ne!(i.get(7, b"SELECT 1\0\0\x01\0\0\0\x17").id, a.id, "other types");
+        let (a, seen) = i.get(7, b"SELECT 1\0\0\0");
+        assert!(!seen && i.get(7, b"SELECT 1\0\0\0").1);
+        assert_eq!(i.get(7, b"SELECT 1\0\0\0").0.id, a.id);
+        assert_ne!(i.get(8, b"SELECT 1\0\0\0").0.id, a.id, "other settings, other meaning");
+        assert_ne!(i.get(7, b"SELECT 1\0\0\x01\0\0\0\x17").0.id, a.id, "other types");
         assert_eq!(a.text(), b"SELECT 1");
     }
 

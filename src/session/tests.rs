@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod model;
+mod model_state;
 mod policies;
 mod properties;
 mod pump;

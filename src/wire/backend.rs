@@ -16,6 +16,28 @@ pub fn field(body: &[u8], code: u8) -> Option<&[u8]> {
     })
 }
 
+/// The values of a `DataRow`, in order; `None` for a body that is not exactly one.
+#[must_use]
+pub fn data_row(body: &[u8]) -> Option<std::vec::IntoIter<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*length);
+        rest = behind;
+        values.push(match usize::try_from(length) {
+            Ok(length) => {
+                let (value, behind) = rest.split_at_checked(length)?;
+                rest = behind;
+                Some(value)
+            }
+            Err(_) if length == -1 => None,
+            Err(_) => return None,
+        });
+    }
+    rest.is_empty().then(|| values.into_iter())
+}
+
 /// Rows of a `CommandComplete`: the last word of its tag, 0 where it has none.
 #[must_use]
 pub fn rows(body: &[u8]) -> u64 {
@@ -46,6 +68,19 @@ mod tests {
         assert_eq!(rows(b"BEGIN\0"), 0);
         assert_eq!(rows(b"99999999999999999999999\0"), 0);
         assert_eq!(rows(b""), 0);
+    }
+
+    #[test]
+    fn a_row_is_exactly_its_values() {
+        let values = |body: &'static [u8]| data_row(body).map(Vec::from_iter);
+        let row: &[u8] = b"\0\x02\0\0\0\x01a\xff\xff\xff\xff";
+        assert_eq!(values(row), Some(vec![Some(&b"a"[..]), None]));
+        for cut in 0..row.len() {
+            assert_eq!(values(&row[..cut]), None);
+        }
+        assert_eq!(values(b"\0\0x"), None);
+        assert_eq!(values(b"\0\x01\xff\xff\xff\xfe"), None);
+        assert_eq!(values(b"\xff\xff"), None);
     }
 
     #[test]

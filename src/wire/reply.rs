@@ -175,6 +175,23 @@ pub fn negotiate_protocol_version(out: &mut Vec<u8>, minor: u16, unrecognized: &
     });
 }
 
+/// An ErrorResponse from the body of another, as one that ends the connection: whatever it says stays, byte by byte,
+/// in whatever encoding it is.
+pub fn fatal_response(out: &mut Vec<u8>, body: &[u8]) {
+    message(out, b'E', |out| {
+        for field in body.split(|&byte| byte == 0).filter(|field| !field.is_empty()) {
+            match field.first() {
+                Some(kind @ (b'S' | b'V')) => {
+                    out.push(*kind);
+                    string(out, b"FATAL");
+                }
+                _ => string(out, field),
+            }
+        }
+        out.push(0);
+    });
+}
+
 /// ReadyForQuery with `status` one of [`IDLE`], [`IN_TRANSACTION`], [`IN_FAILED_TRANSACTION`].
 pub fn ready_for_query(out: &mut Vec<u8>, status: u8) {
     message(out, b'Z', |out| out.push(status));
@@ -274,6 +291,10 @@ mod tests {
         assert_eq!(
             encoded(|o| negotiate_protocol_version(o, 2, &["_pq_.x".to_owned()])),
             b"v\0\0\0\x13\0\x03\0\x02\0\0\0\x01_pq_.x\0"
+        );
+        assert_eq!(
+            encoded(|o| fatal_response(o, b"SERROR\0VERROR\0C22023\0M\xfc\0\0")),
+            b"E\0\0\0\x1dSFATAL\0VFATAL\0C22023\0M\xfc\0\0"
         );
         assert_eq!(
             encoded(|o| data_row(o, &[Some("ab"), None])),

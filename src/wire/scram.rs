@@ -32,6 +32,9 @@ pub const DEFAULT_ITERATIONS: u32 = 4096;
 pub const MAX_MESSAGE: usize = 2048;
 
 const KEY: usize = 32;
+/// The gs2 header that goes with binding data.
+pub const BOUND: &str = "p=tls-server-end-point,,";
+
 const BINDING_TYPE: &[u8] = b"p=tls-server-end-point";
 
 /// Why an exchange failed.
@@ -43,6 +46,9 @@ pub enum ScramError {
     Unsupported(&'static str),
     #[error("SCRAM channel binding check failed")]
     Binding,
+    /// It can bind and believes we cannot: somebody took the offer out of our message.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgrade,
     /// The client does not know the password. Never say more than that to it.
     #[error("the client's proof is wrong")]
     WrongProof,
@@ -273,8 +279,7 @@ fn gs2_header<'a>(client_first: &'a [u8], binding: Binding<'_>) -> Result<&'a [u
     let (flag, rest) = client_first.split_at(comma.ok_or(ScramError::Malformed("gs2 header expected"))?);
     match (flag, binding) {
         (b"n", Binding::NotOffered | Binding::Declined) | (b"y", Binding::NotOffered) => {}
-        // It can bind and believes we cannot: somebody took the offer out of our message.
-        (b"y", Binding::Declined) => return Err(ScramError::Binding),
+        (b"y", Binding::Declined) => return Err(ScramError::Downgrade),
         (flag, Binding::Chosen(_)) if flag == BINDING_TYPE => {}
         (flag, Binding::Chosen(_)) if flag.starts_with(b"p=") => {
             return Err(ScramError::Unsupported("unsupported SCRAM channel-binding type"));
@@ -308,7 +313,7 @@ pub struct Challenge {
 
 impl ClientExchange {
     /// `nonce` is to be random, printable and without commas; `gs2_header` is `n,,`, `y,,` or
-    /// `p=tls-server-end-point,,`, the last with its binding data.
+    /// [`BOUND`], the last with its binding data.
     #[must_use]
     pub fn begin(nonce: String, gs2_header: &'static str, binding_data: &[u8]) -> Self {
         Self { gs2_header, binding_data: binding_data.into(), nonce }

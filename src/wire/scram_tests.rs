@@ -114,7 +114,7 @@ fn channel_binding_is_judged_by_what_was_offered() {
     let run = |header, binding| exchange(&verifier, with_password("pencil"), header, binding).map(|_| ());
     assert_eq!(run("y,,", Binding::NotOffered), Ok(()));
     assert_eq!(run("n,,", Binding::Declined), Ok(()));
-    assert_eq!(run("y,,", Binding::Declined), Err(ScramError::Binding));
+    assert_eq!(run("y,,", Binding::Declined), Err(ScramError::Downgrade));
     assert_eq!(run("p=tls-server-end-point,,", Binding::Chosen(b"hash")), Ok(()));
     let unfit = ScramError::Malformed("channel binding does not fit the mechanism");
     assert_eq!(run("n,,", Binding::Chosen(b"hash")), Err(unfit.clone()));

@@ -34,7 +34,7 @@ pub struct Startup {
     pub user: String,
     /// The user's name where the client named no database.
     pub database: String,
-    /// As sent; whether it means a replication connection is the caller's to say.
+    /// As sent; see [`Startup::replication`].
     pub replication: Option<String>,
     /// Settings in the order in which they apply: those of `options` first, as PostgreSQL does it.
     pub settings: Vec<(String, String)>,
@@ -47,6 +47,51 @@ impl Startup {
     #[must_use]
     pub fn negotiate(&self) -> (u16, bool) {
         (self.minor.min(NEWEST_MINOR), self.minor > NEWEST_MINOR || !self.unrecognized.is_empty())
+    }
+}
+
+/// What a walsender is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// The whole cluster; it belongs to no database.
+    Physical,
+    /// The database of the start-up packet.
+    Logical,
+}
+
+impl Replication {
+    /// The value that asks a server for it.
+    #[must_use]
+    pub const fn value(self) -> &'static str {
+        match self {
+            Self::Physical => "true",
+            Self::Logical => "database",
+        }
+    }
+}
+
+impl Startup {
+    /// Whether the client asks for replication, as PostgreSQL reads it: `database`, or a boolean in any of its
+    /// spellings and beginnings of them.
+    ///
+    /// # Errors
+    /// The value, if it is none of these.
+    pub fn replication(&self) -> Result<Option<Replication>, &str> {
+        let Some(value) = self.replication.as_deref() else { return Ok(None) };
+        if value == "database" {
+            return Ok(Some(Replication::Logical));
+        }
+        // `o` alone could be either.
+        let begins = |word: &str, least| {
+            value.len() >= least && word.get(..value.len()).is_some_and(|w| w.eq_ignore_ascii_case(value))
+        };
+        if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" {
+            Ok(Some(Replication::Physical))
+        } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
+            Ok(None)
+        } else {
+            Err(value)
+        }
     }
 }
 
@@ -142,7 +187,10 @@ fn parameters(minor: u16, mut rest: &[u8]) -> Result<Startup, Refusal> {
         }
         let value = until_nul(&mut rest).ok_or(Refusal::Layout("a value has no end"))?;
         let name = utf8(name, name)?;
-        let value = utf8(value, name.as_bytes())?;
+        let value = match name.as_str() {
+            "application_name" => application(value),
+            _ => utf8(value, name.as_bytes())?,
+        };
         match name.as_str() {
             "user" => startup.user = value,
             "database" => startup.database = value,
@@ -171,6 +219,12 @@ fn until_nul<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (text, tail) = rest.split_at(end);
     *rest = tail.get(1..)?;
     Some(text)
+}
+
+/// A name in whatever encoding: servers take only its ASCII, so that others may read it too.
+fn application(text: &[u8]) -> String {
+    let readable = |byte: u8| if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '?' };
+    std::str::from_utf8(text).map_or_else(|_| text.iter().copied().map(readable).collect(), str::to_owned)
 }
 
 fn utf8(text: &[u8], name: &[u8]) -> Result<String, Refusal> {

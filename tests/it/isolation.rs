@@ -50,7 +50,7 @@ impl Step {
 }
 
 /// Texts whose answers depend on nothing but the client's own session. `{n}` is a small number.
-const TEXTS: [&str; 44] = [
+const TEXTS: [&str; 62] = [
     "SELECT {n}",
     "SELECT 1/0",
     "SELEC",
@@ -95,6 +95,24 @@ const TEXTS: [&str; 44] = [
     "SELECT pg_advisory_lock({lock})",
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
     "DISCARD ALL",
+    "RESET ALL",
+    "SET work_mem TO DEFAULT",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SHOW default_transaction_isolation",
+    "SET app.tenant = 't{n}'",
+    "SELECT coalesce(current_setting('app.tenant', true), '')",
+    "SELECT coalesce(current_setting('app.tenant', true), '')",
+    "DO $$BEGIN PERFORM set_config('work_mem', '30{n}kB', false); END$$",
+    "DO $$BEGIN SET statement_timeout = '4{n}s'; END$$",
+    "SELECT tenant('f{n}')",
+    "SELECT tenant('f{n}')",
+    "RELEASE s",
+    "SELECT pg_advisory_unlock({lock})",
+    "SELECT count(*) FROM pg_prepared_statements",
+    "SELECT count(*) FROM pg_cursors",
+    "DISCARD TEMP",
+    "SELECT extract(month FROM date '01/02/2003')::text",
+    "SET datestyle = 'ISO, DMY'",
 ];
 
 fn program(dice: &mut Dice, client: usize) -> Vec<Step> {
@@ -169,6 +187,10 @@ async fn two_clients_see_what_each_would_see_alone() {
     let sluice = proxy().pool_size(1).start();
     let grant = format!("GRANT pg_monitor TO {}", sluice.database.user);
     sluice.database.admin().await.batch_execute(&grant).await.unwrap();
+    // State that is made where no text shows it.
+    let function = "CREATE FUNCTION tenant(who text) RETURNS text LANGUAGE sql VOLATILE AS
+                    $$SELECT set_config('app.tenant', who, false)$$";
+    sluice.database.direct().await.batch_execute(function).await.unwrap();
     for n in 0..rounds {
         round(&sluice, seed.wrapping_add(n)).await;
     }

@@ -162,7 +162,8 @@ async fn each_pin_is_counted_with_its_reason() {
     for (name, reason) in reasons {
         let state = STATES.iter().find(|s| s.name == name).unwrap();
         let label = format!("reason=\"{reason}\"");
-        make(&sluice.connect().await, state).await;
+        let owner = sluice.connect().await;
+        make(&owner, state).await;
         let once = async || sluice.metric("pgsluice_pins_total", &[&label]).await == 1.0;
         eventually(&format!("one pin for {reason}"), once).await;
     }

@@ -3,19 +3,22 @@
 use crate::support::{eventually, proxy, sqlstate};
 
 #[tokio::test]
-async fn a_server_connection_killed_while_idle_is_nobodys_problem() {
+async fn a_server_connection_killed_while_idle_is_its_last_clients_problem() {
     crate::needs_proxy!();
     let sluice = proxy().pool_size(1).start();
     let client = sluice.connect().await;
     let admin = sluice.database.admin().await;
     for _ in 0..5 {
+        let other = sluice.connect().await;
         let backend = client.backend().await;
+        assert_eq!(other.backend().await, backend, "they share it");
         admin.text(&format!("SELECT pg_terminate_backend({backend})")).await;
         eventually("it is gone", || async {
             admin.text(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {backend}")).await == "0"
         })
         .await;
         assert_ne!(client.backend().await, backend);
+        assert!(other.try_text("SELECT 1").await.is_err(), "who used it last is told");
     }
 }
 

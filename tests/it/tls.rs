@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::support::console::with_admin;
 use crate::support::lab::options;
 use crate::support::raw::tags;
 use crate::support::{Builder, Lab, Raw, Sluice, eventually, lab, msg, programs, proxy};
@@ -114,6 +115,19 @@ async fn plain_clients_are_refused_where_tls_is_required() {
     raw.authenticate(&database.user, &database.password).await.unwrap();
 }
 
+/// Whoever wants TLS believes no error outside of it.
+#[tokio::test]
+async fn who_is_turned_away_hears_why_inside_tls() {
+    crate::needs_proxy!();
+    let pem = certificate();
+    let (sluice, _) = start(&pem, "[pool]\nmax_client_conn = 1");
+    let _only = sluice.connect().await;
+    let mut command = programs::program("psql", &sluice);
+    command.env("PGSSLMODE", "require").args(["-X", "-c", "SELECT 1"]);
+    let out = programs::run(command);
+    assert!(out.stderr.contains("too many clients already"), "{out:?}");
+}
+
 #[tokio::test]
 async fn a_broken_handshake_hurts_nobody() {
     crate::needs_proxy!();
@@ -174,4 +188,34 @@ async fn tls_to_the_server() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_console_is_reached_over_tls() {
+    crate::needs_proxy!();
+    let pem = certificate();
+    let (certificate, key) = files(&pem);
+    let settings = format!(
+        "[client_tls]\nclient_tls_sslmode = \"require\"\nclient_tls_cert_file = \"{}\"\nclient_tls_key_file = \"{}\"",
+        certificate.display(),
+        key.display()
+    );
+    let sluice = with_admin(proxy().setting(&settings).setting("[pool]\nmax_client_conn = 1"));
+    let psql = |mode| {
+        let mut psql = programs::program("psql", &sluice);
+        psql.env("PGDATABASE", "pgsluice").env("PGSSLMODE", mode);
+        psql.args(["-X", "-A", "-t", "-c", "SHOW CLIENTS"]);
+        programs::run(psql)
+    };
+    let shown = psql("require");
+    assert!(shown.ok && shown.stdout.contains("|TLS|psql|"), "{shown:?}");
+    assert!(psql("disable").stderr.contains("requires TLS"));
+    // With no room left it is the same.
+    let database = &sluice.database;
+    let mut raw = encrypt(&sluice, &pem).await;
+    raw.send(&msg::startup(196_608, &[("user", &database.user), ("database", &database.name)])).await;
+    raw.authenticate(&database.user, &database.password).await.unwrap();
+    let shown = psql("require");
+    assert!(shown.ok && shown.stdout.matches("|TLS|").count() == 2, "{shown:?}");
+    assert!(psql("disable").stderr.contains("requires TLS"));
 }

@@ -28,7 +28,7 @@ impl Drop for Probes {
 }
 
 fn server(name: &str, url: &str) -> Server {
-    Server::new(name, url.parse().unwrap(), None).unwrap()
+    Server::new(name, url.parse().unwrap(), &pgsluice::config::ServerTlsSettings::default()).unwrap()
 }
 
 impl Probes {

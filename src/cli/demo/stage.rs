@@ -53,9 +53,7 @@ impl Stage {
         let stage = Self { sluice, cluster, port, http, orders };
         stage.wait_for_replica().await?;
         let rows = thousands(orders);
-        say(&format!(
-            "   {rows} orders; {POOL_SIZE} server connections; the policies are the built-in baseline"
-        ));
+        say(&format!("   {rows} orders; {POOL_SIZE} server connections; the built-in baseline is enforced"));
         Ok(stage)
     }
 
@@ -136,7 +134,8 @@ async fn start_sluice(cluster: &Cluster) -> Result<(Program, u16, u16), Error> {
     let settings = cluster.home().path().join("pgsluice.toml");
     let replica = cluster.replica_url("postgres").unwrap_or_default();
     let text = format!(
-        "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{}\"\nreplicas = [\"{replica}\"]\n\n\
+        "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{}\"\nreplicas = [\"{replica}\"]\n\
+         policies = [\"baseline\"]\n\n\
          [pool]\npool_size = {POOL_SIZE}\n\n[replica]\ncheck_interval = \"500ms\"\n\n\
          [log]\nlog_connections = false\nlog_disconnections = false\n",
         cluster.url("postgres"),

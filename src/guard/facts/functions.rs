@@ -4,7 +4,9 @@
 //! first unless the session says otherwise, so an unqualified built-in name is taken for the built-in.
 
 use super::catalog::{AGGREGATES, READ_ONLY};
+use super::effects::of_setting;
 use super::names::Qualified;
+use super::walk::Found;
 use crate::guard::Effects;
 use crate::guard::sql::parse::{CoercionForm, ConstValue, Node, nodes};
 
@@ -31,18 +33,50 @@ pub(super) fn is_written_as_call(call: &nodes::FuncCall) -> bool {
     call.funcformat != CoercionForm::COERCE_SQL_SYNTAX
 }
 
-/// What session state the call may leave behind. Any function may leave some; these are those known to.
-pub(super) fn effects(function: Qualified<'_>, call: &nodes::FuncCall) -> Effects {
+/// One of PostgreSQL's own that leaves nothing in the session but what [`effects`] tells.
+pub(super) fn is_stateless(function: Qualified<'_>) -> bool {
+    function.is_builtin()
+        && (READ_ONLY.binary_search(&function.name).is_ok()
+            || AGGREGATES.binary_search(&function.name).is_ok()
+            || ["pg_", "lo_", "txid_", "inet_", "binary_upgrade_"]
+                .iter()
+                .any(|p| function.name.starts_with(p))
+            || matches!(
+                function.name,
+                "nextval"
+                    | "setval"
+                    | "currval"
+                    | "lastval"
+                    | "set_config"
+                    | "setseed"
+                    | "row_security_active"
+            ))
+}
+
+/// What the call may do to the session. Any function may do anything; these are those known to.
+pub(super) fn effects(function: Qualified<'_>, call: &nodes::FuncCall, found: &mut Found) -> Effects {
     let name = function.name;
     match name {
-        "set_config" => set_config(call),
+        "set_config" => set_config(call, &mut found.settings),
+        "current_setting" => {
+            if let Some(Node::A_Const(name)) = call.args().get(0)
+                && let Some(ConstValue::String(name)) = name.val()
+            {
+                read_setting(name, found);
+            }
+            Effects::NONE
+        }
         "dblink_connect"
         | "dblink_connect_u"
+        | "dblink_disconnect"
+        | "dblink_open"
+        | "dblink_send_query"
         | "pg_replication_origin_session_setup"
-        | "pg_create_logical_replication_slot"
-        | "pg_create_physical_replication_slot" => Effects::OPAQUE,
-        "pg_advisory_unlock_all" => Effects::UNLOCK_ALL,
-        "pg_advisory_unlock" | "pg_advisory_unlock_shared" => Effects::NONE,
+        | "setseed" => Effects::OPAQUE,
+        "pg_advisory_unlock_all" | "pg_advisory_unlock" | "pg_advisory_unlock_shared" => Effects::ENDS,
+        "pg_prepared_statement" => Effects::READS_PREPARED,
+        "currval" | "lastval" => Effects::SEQUENCE,
+        "nextval" | "setval" => Effects::MOVES_SEQUENCE,
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => {
             if name.contains("_xact_") { Effects::NONE } else { Effects::ADVISORY_LOCK }
         }
@@ -50,24 +84,35 @@ pub(super) fn effects(function: Qualified<'_>, call: &nodes::FuncCall) -> Effect
     }
 }
 
-/// `set_config(name, value, is_local)`: local only where the text says `true`, a role where it says so or
-/// does not say what.
-fn set_config(call: &nodes::FuncCall) -> Effects {
+/// A setting is looked at: of the application's own, it is remembered.
+pub(super) fn read_setting(name: &str, found: &mut Found) {
+    if name.contains('.') {
+        found.custom_settings.push(name.to_ascii_lowercase().into());
+    }
+}
+
+/// `set_config(name, value, is_local)`: local only where the text says `true`; any setting or a role where it does
+/// not say which.
+fn set_config(call: &nodes::FuncCall, settings: &mut Vec<String>) -> Effects {
     let local = matches!(
         call.args().get(2),
         Some(Node::A_Const(value)) if !value.isnull && value.val().and_then(|value| value.bool_value()) == Some(true)
     );
     if local {
-        return Effects::NONE;
+        return Effects::LOCAL_SETTING;
     }
     match call.args().get(0) {
         Some(Node::A_Const(name)) if !name.isnull => match name.val() {
-            Some(ConstValue::String(name)) if !is_role_setting(name) => Effects::SETTING,
-            _ => Effects::SETTING.and(Effects::ROLE),
+            Some(ConstValue::String(name)) => of_setting(name, settings),
+            _ => UNKNOWN_SETTING,
         },
-        _ => Effects::SETTING.and(Effects::ROLE),
+        _ => UNKNOWN_SETTING,
     }
 }
+
+/// A name that the text does not show may be one that the server does not list.
+const UNKNOWN_SETTING: Effects =
+    Effects::SETTING.and(Effects::ROLE).and(Effects::ANY_SETTING).and(Effects::OPAQUE);
 
 /// Settings' names know no case.
 pub(super) fn is_role_setting(name: &str) -> bool {

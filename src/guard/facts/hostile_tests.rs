@@ -23,6 +23,17 @@ fn several_statements_and_none() {
 }
 
 #[test]
+fn what_only_the_server_refuses_is_read() {
+    // The grammar takes any FROM list here.
+    for text in [
+        "CREATE STATISTICS s ON a, b FROM t JOIN u ON true",
+        "CREATE STATISTICS s ON a FROM (SELECT 1) x, f(1)",
+    ] {
+        assert_eq!(facts(text).kind, Kind::Ddl, "{text}");
+    }
+}
+
+#[test]
 fn refusals_say_why() {
     let small = ReadOptions { max_bytes: 4, ..ReadOptions::default() };
     let reading = read(b"SELECT 1", &small);

@@ -60,6 +60,14 @@ pub struct Facts {
     pub params: u16,
     /// Size of the text in bytes.
     pub bytes: u32,
+    /// Settings of the session that the statement sets or resets by name, lower case; not those of `SET LOCAL`.
+    pub settings: Vec<String>,
+    /// Settings of the application's own that it names, to set or to read.
+    #[serde(skip)]
+    pub custom_settings: Vec<Box<str>>,
+    /// Names in SQL `PREPARE`, `EXECUTE`, `DEALLOCATE`; true: deallocated.
+    #[serde(skip)]
+    pub prepared: Vec<(Box<str>, bool)>,
     /// Session state the statement may leave behind.
     #[serde(skip)]
     pub effects: Effects,
@@ -88,7 +96,10 @@ impl Facts {
             like_params: Vec::new(),
             params: 0,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            effects: Effects::UNPARSED,
+            settings: Vec::new(),
+            custom_settings: Vec::new(),
+            prepared: Vec::new(),
+            effects: effects::UNREAD,
         }
     }
 }

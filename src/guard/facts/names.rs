@@ -39,6 +39,11 @@ impl Names {
         }
     }
 
+    /// A name of PostgreSQL's own catalog is among them.
+    pub(super) fn has_builtin(&self, name: &str) -> bool {
+        self.list.iter().any(|known| known.strip_prefix("pg_catalog.").unwrap_or(known) == name)
+    }
+
     pub(super) fn into_vec(self) -> Vec<String> {
         self.list
     }

@@ -95,9 +95,8 @@ fn definition<'a>(walk: &mut Walk<'a>, node: Node<'a>, context: Context) -> bool
             }
         }
         Node::CreateStatsStmt(statistics) => {
-            for relation in statistics.relations() {
-                walk.table(Some(relation));
-            }
+            // The grammar takes any FROM list here; only the server insists on one table.
+            walk.push(parse::untyped(statistics.relations()), context);
             walk.push_all(statistics.exprs(), context);
         }
         Node::StatsElem(element) => walk.push(element.expr(), context),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::kinds;
 use super::walk::{Found, Walk};
-use super::{Facts, readonly};
+use super::{Facts, effects, readonly};
+use crate::guard::Effects;
 use crate::guard::sql::parse::Node;
 
 /// The facts of a statement in a text of `bytes` bytes.
@@ -12,6 +13,13 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     let found = Walk::over(statement);
     let subject = subject(statement);
     let read_only = readonly::is_read_only(statement, &found);
+    let effects = found.effects.and(effects::of_whole(kinds::of(statement), &found));
+    let effects = if found.custom_settings.is_empty() && !found.settings.iter().any(|name| name.contains('.'))
+    {
+        effects
+    } else {
+        effects.and(Effects::CUSTOM_SETTING)
+    };
     let Found { tables, functions, mut like_params, .. } = found;
     let mut seen = BTreeSet::new();
     like_params.retain(|number| seen.insert(*number));
@@ -34,8 +42,17 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         like_params,
         params: found.params,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-        effects: found.effects,
+        custom_settings: custom_settings(&found.settings, found.custom_settings),
+        settings: found.settings,
+        prepared: found.prepared,
+        effects,
     }
+}
+
+/// Those that are set and those that are read.
+fn custom_settings(set: &[String], mut read: Vec<Box<str>>) -> Vec<Box<str>> {
+    read.extend(set.iter().filter(|name| name.contains('.')).map(|name| name.as_str().into()));
+    read
 }
 
 /// The statement whose `WHERE` and `LIMIT` count: the one carried, where a statement carries one.

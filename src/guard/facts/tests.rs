@@ -292,68 +292,113 @@ fn read_only_is_proved_or_denied() {
 
 #[test]
 fn session_state_left_behind() {
-    const ROLE_OR_SETTING: Effects = Effects::SETTING.and(Effects::ROLE);
+    const E: fn(&[Effects]) -> Effects = |all| all.iter().fold(Effects::NONE, |a, b| a.and(*b));
+    let unknown = E(&[Effects::SETTING, Effects::ROLE, Effects::ANY_SETTING, Effects::OPAQUE]);
+    let ddl = Effects::SCHEMA.and(Effects::CALLS);
+    let temp = Effects::TEMP_TABLE.and(ddl);
     for (text, effects) in [
         ("SELECT 1", Effects::NONE),
-        ("SET a.b = 1", Effects::SETTING),
-        ("SET SESSION a.b TO DEFAULT", Effects::UNALIGNED),
+        ("SET a.b = 1", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SET SESSION a.b TO DEFAULT", E(&[Effects::SETTING, Effects::RESET, Effects::CUSTOM_SETTING])),
         ("SET TIME ZONE 'UTC'", Effects::SETTING),
-        ("SET LOCAL a.b = 1", Effects::NONE),
+        ("SET LOCAL a.b = 1", Effects::LOCAL_SETTING),
         ("SET TRANSACTION READ ONLY", Effects::NONE),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Effects::SETTING),
         ("SET CONSTRAINTS ALL DEFERRED", Effects::NONE),
-        ("SET ROLE x", Effects::ROLE),
-        ("SET \"Role\" = x", Effects::ROLE),
-        ("SET LOCAL ROLE x", Effects::NONE),
-        ("RESET ROLE", Effects::NONE),
-        ("SET SESSION AUTHORIZATION x", Effects::ROLE),
-        ("SELECT set_config('a.b', '1', true)", Effects::NONE),
-        ("SELECT pg_catalog.set_config('a.b', '1', false)", Effects::SETTING),
-        ("SELECT set_config('a.b', '1', $1)", Effects::SETTING),
-        ("SELECT set_config('ROLE', 'x', false)", ROLE_OR_SETTING),
-        ("UPDATE t SET a = set_config(b, 'x', false) WHERE c", ROLE_OR_SETTING),
-        ("CREATE TEMP TABLE t ()", Effects::TEMP_TABLE),
-        ("CREATE TABLE pg_temp.t ()", Effects::TEMP_TABLE),
-        ("CREATE TEMP VIEW v AS SELECT 1", Effects::TEMP_TABLE),
-        ("CREATE TEMP SEQUENCE s", Effects::TEMP_TABLE),
-        ("CREATE TEMP TABLE t AS SELECT 1", Effects::TEMP_TABLE),
-        ("EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1", Effects::TEMP_TABLE),
-        ("SELECT 1 INTO TEMP t", Effects::TEMP_TABLE),
-        ("CREATE FUNCTION pg_temp.f() RETURNS int RETURN 1", Effects::TEMP_TABLE),
-        ("CREATE TYPE pg_temp.e AS ENUM ()", Effects::TEMP_TABLE),
-        ("CREATE TABLE t ()", Effects::NONE),
+        ("SET ROLE x", Effects::ROLE.and(Effects::ENDS)),
+        ("SET \"Role\" = x", Effects::ROLE.and(Effects::ENDS)),
+        ("SET LOCAL ROLE x", Effects::LOCAL_SETTING),
+        ("RESET ROLE", Effects::ENDS),
+        ("SET SESSION AUTHORIZATION x", Effects::ROLE.and(Effects::ENDS)),
+        ("SET seed = 0.5", Effects::OPAQUE),
+        ("SELECT setseed(0.5)", Effects::OPAQUE),
+        ("SELECT set_config('a.b', '1', true)", Effects::LOCAL_SETTING),
+        ("SELECT pg_catalog.set_config('a.b', '1', false)", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SELECT set_config('a.b', '1', $1)", Effects::SETTING.and(Effects::CUSTOM_SETTING)),
+        ("SELECT current_setting('a.b'), current_setting('a')", Effects::CUSTOM_SETTING),
+        ("SHOW a.b", Effects::CUSTOM_SETTING),
+        ("SELECT set_config('ROLE', 'x', false)", Effects::ROLE),
+        ("UPDATE t SET a = set_config(b, 'x', false) WHERE c", unknown.and(Effects::CALLS)),
+        ("CREATE TEMP TABLE t ()", temp),
+        ("CREATE TABLE pg_temp.t ()", temp),
+        ("CREATE TEMP VIEW v AS SELECT 1", temp),
+        ("CREATE TEMP SEQUENCE s", temp),
+        ("CREATE TEMP TABLE t AS SELECT 1", temp),
+        ("EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1", Effects::TEMP_TABLE.and(Effects::SCHEMA)),
+        ("SELECT 1 INTO TEMP t", temp),
+        ("CREATE FUNCTION pg_temp.f() RETURNS int RETURN 1", temp),
+        ("CREATE TYPE pg_temp.e AS ENUM ()", temp),
+        ("CREATE TABLE t ()", ddl),
+        ("DROP TABLE t", ddl.and(Effects::ENDS)),
+        ("INSERT INTO t VALUES (1)", Effects::CALLS),
+        ("SELECT f(1)", Effects::CALLS),
+        ("SELECT lower('a'), count(*), nextval('s')", Effects::MOVES_SEQUENCE),
+    ] {
+        assert_eq!(facts(text).effects, effects, "{text}: {:b} {:b}", facts(text).effects.0, effects.0);
+    }
+}
+
+#[test]
+fn session_state_left_behind_by_utilities() {
+    const E: fn(&[Effects]) -> Effects = |all| all.iter().fold(Effects::NONE, |a, b| a.and(*b));
+    let any = E(&[Effects::SHOWN, Effects::SETTING, Effects::ANY_SETTING, Effects::ENDS, Effects::SCHEMA]);
+    let named = Effects::NAMES_PREPARED;
+    for (text, effects) in [
         ("LISTEN a", Effects::LISTEN),
-        ("UNLISTEN a", Effects::NONE),
+        ("UNLISTEN a", Effects::ENDS),
         ("NOTIFY a", Effects::NONE),
         ("SELECT pg_advisory_lock(1)", Effects::ADVISORY_LOCK),
         ("SELECT a FROM t WHERE pg_try_advisory_lock_shared(a)", Effects::ADVISORY_LOCK),
-        ("SELECT pg_advisory_unlock_all()", Effects::UNLOCK_ALL),
-        ("SELECT pg_advisory_unlock(1)", Effects::NONE),
-        ("UNLISTEN *", Effects::UNLISTEN_ALL),
-        ("UNLISTEN a", Effects::NONE),
-        ("RESET ALL", Effects::RESET_ALL.and(Effects::UNALIGNED)),
-        ("SET timezone TO DEFAULT", Effects::UNALIGNED),
-        ("SET SESSION AUTHORIZATION DEFAULT", Effects::NONE),
-        ("EXECUTE pgsluice_1_1", Effects::SQL_PREPARE.and(Effects::RESERVED_NAME)),
+        ("SELECT pg_advisory_unlock_all()", Effects::ENDS),
+        ("SELECT pg_advisory_unlock(1)", Effects::ENDS),
+        ("UNLISTEN *", Effects::ENDS),
+        ("RESET ALL", Effects::RESET_ALL),
+        ("SET timezone TO DEFAULT", Effects::SETTING.and(Effects::RESET)),
+        ("SET SESSION AUTHORIZATION DEFAULT", Effects::ENDS),
+        ("EXECUTE pgsluice_1_1", named.and(Effects::RESERVED_NAME)),
         ("SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)", Effects::NONE),
-        ("PREPARE p AS SELECT 1", Effects::SQL_PREPARE),
-        ("EXECUTE p", Effects::SQL_PREPARE),
-        ("EXPLAIN EXECUTE p", Effects::SQL_PREPARE),
-        ("DEALLOCATE ALL", Effects::SQL_PREPARE),
+        ("PREPARE p AS SELECT 1", Effects::SQL_PREPARE.and(named)),
+        ("EXECUTE p", named),
+        ("EXPLAIN EXECUTE p", named),
+        ("DEALLOCATE ALL", named.and(Effects::ENDS)),
+        ("TABLE pg_catalog.pg_prepared_statements", Effects::READS_PREPARED),
+        ("SELECT lastval()", Effects::SEQUENCE),
         ("DECLARE c CURSOR FOR SELECT 1", Effects::NONE),
         (
             "DECLARE c CURSOR WITH HOLD FOR SELECT set_config('a', 'b', false)",
             Effects::HOLD_CURSOR.and(Effects::SETTING),
         ),
-        ("LOAD 'x'", Effects::LIBRARY),
-        ("DO ''", Effects::OPAQUE),
-        ("CALL f()", Effects::OPAQUE),
-        ("DISCARD ALL", Effects::DISCARD_ALL),
-        ("DISCARD TEMP", Effects::NONE),
+        ("LOAD 'x'", Effects::LIBRARY.and(Effects::SETTING).and(Effects::ANY_SETTING)),
+        ("DO ''", any),
+        ("DO $$BEGIN UPDATE t SET a = 1; SET work_mem = 1; END$$", any),
+        ("DO $$BEGIN SET app.user = 1; END$$", any.and(Effects::OPAQUE)),
+        ("DO $$BEGIN EXECUTE 'x'; END$$", any.and(Effects::OPAQUE)),
+        ("CALL f()", any.and(Effects::CALLS)),
+        ("DISCARD ALL", Effects::DISCARD_ALL.and(Effects::ENDS)),
+        ("DISCARD TEMP", Effects::ENDS),
     ] {
-        assert_eq!(facts(text).effects, effects, "{text}");
+        assert_eq!(facts(text).effects, effects, "{text}: {:b} {:b}", facts(text).effects.0, effects.0);
     }
-    assert_eq!(read(b"SELEC 1", &ReadOptions::default()).statements[0].effects, Effects::UNPARSED);
+    let unread = read(b"SELEC 1", &ReadOptions::default()).statements[0].effects;
+    assert_eq!(unread, any.and(Effects::UNPARSED));
+}
+
+#[test]
+fn settings_by_name() {
+    for (text, names) in [
+        ("SET TIME ZONE 'UTC'", &["timezone"][..]),
+        ("SET NAMES 'LATIN1'", &["client_encoding"]),
+        ("SET SCHEMA 'a'", &["search_path"]),
+        ("RESET \"App.User\"", &["app.user"]),
+        (
+            "SELECT set_config('A', '1', false), set_config('b', '1', true), set_config('c', '1', $1)",
+            &["a", "c"],
+        ),
+        ("SET LOCAL a = 1", &[]),
+        ("SET ROLE x", &[]),
+    ] {
+        assert_eq!(facts(text).settings, names, "{text}");
+    }
 }
 
 #[test]

@@ -55,6 +55,14 @@ pub(super) struct Found {
     pub(super) like_params: Vec<u16>,
     pub(super) params: u16,
     pub(super) effects: Effects,
+    /// Settings that it sets or resets by name.
+    pub(super) settings: Vec<String>,
+    /// Settings of the application's own that it reads.
+    pub(super) custom_settings: Vec<Box<str>>,
+    /// Names of prepared statements in SQL; true: deallocated.
+    pub(super) prepared: Vec<(Box<str>, bool)>,
+    /// Calls a function that is not PostgreSQL's own.
+    pub(super) calls: bool,
     /// `INSERT`, `UPDATE`, `DELETE`, `MERGE` or `SELECT … INTO`, at any level.
     pub(super) writes: bool,
     /// Calls a function not known to be harmless, or holds something this walk does not know.
@@ -174,7 +182,8 @@ impl<'a> Walk<'a> {
     /// The nodes under one that has no meaning of its own.
     fn below(&mut self, node: Node<'a>, context: Context) {
         if !parse::children(node, |child| self.push(child, context)) {
-            self.found.effects = self.found.effects.and(effects::of_statement(node));
+            let effects = effects::of_statement(node, &mut self.found);
+            self.found.effects = self.found.effects.and(effects);
             self.found.unproven |= !relations::utility(self, node, context);
         }
     }
@@ -210,7 +219,8 @@ impl<'a> Walk<'a> {
         }
         if let Some(into) = select.into_clause() {
             self.found.writes = true;
-            self.found.effects = self.found.effects.and(effects::of_target(into.rel()));
+            let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
+            self.found.effects = self.found.effects.and(effects);
             self.table(into.rel());
         }
         self.found.distinct |= !select.distinct_clause().is_empty();
@@ -298,12 +308,15 @@ impl<'a> Walk<'a> {
             if functions::is_written_as_call(call) {
                 self.found.functions.add_qualified(function.schema, function.name);
                 self.found.unproven |= !functions::is_read_only(function);
+                self.found.calls |= !functions::is_stateless(function);
             }
-            self.found.effects = self.found.effects.and(functions::effects(function, call));
+            let effects = functions::effects(function, call, &mut self.found);
+            self.found.effects = self.found.effects.and(effects);
             let aggregate = functions::is_aggregate(call, function);
             self.found.aggregates = self.found.aggregates.saturating_add(u32::from(aggregate));
         } else {
             self.found.unproven = true;
+            self.found.calls = true;
         }
         self.push_all(call.args(), context);
         self.push_all(call.agg_order().iter().map(Node::SortBy), context);

@@ -40,8 +40,20 @@ impl Policies {
     /// The built-in policy, for who names none.
     #[must_use]
     pub fn baseline() -> Self {
-        let source = Source::new("baseline.toml", include_str!("../../../policies/baseline.toml"));
-        Self::load(&[source]).expect("a test loads the baseline")
+        Self::load(&[Self::baseline_source()]).expect("a test loads the baseline")
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn baseline_source() -> Arc<Source> {
+        Source::new("baseline.toml", include_str!("../../../policies/baseline.toml"))
+    }
+
+    /// The same rules, all in `mode = "observe"`.
+    #[must_use]
+    pub fn observing(mut self) -> Self {
+        self.rules.iter_mut().for_each(|rule| rule.enforced = false);
+        self
     }
 
     /// All files together, or everything that is wrong with them.

@@ -167,6 +167,14 @@ pub(in crate::guard) fn children<'a>(node: Node<'a>, mut visit: impl FnMut(Node<
     true
 }
 
+/// A list whose elements may be other nodes than the crate's type says: it panics on those.
+pub(in crate::guard) fn untyped<T>(list: &pg_raw_parse::list::CastNodeList<T>) -> Node<'_> {
+    // SAFETY: CastNodeList is a transparent wrapper around NodeList (its only other field has no size), and lives as
+    // long as the tree it borrows from.
+    #[allow(unsafe_code)] // the crate's safe interface has no way back
+    Node::NodeList(unsafe { &*std::ptr::from_ref(list).cast::<NodeList>() })
+}
+
 /// What `raw_expression_tree_walker` of PostgreSQL 18 accepts: it raises an error for any other node,
 /// which the crate turns into a panic.
 #[rustfmt::skip]

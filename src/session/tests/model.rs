@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::model_state::Kept;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::{self, Target};
 use crate::wire::reply;
@@ -32,6 +33,7 @@ pub(super) struct Model {
     unnamed: Option<Vec<u8>>,
     portals: HashMap<Vec<u8>, Portal>,
     pub(super) status: u8,
+    pub(super) state: Kept,
     skips: bool,
     copying: Option<Copying>,
     /// What ran, and every settings query.
@@ -53,6 +55,7 @@ impl Model {
             unnamed: None,
             portals: HashMap::new(),
             status: b'I',
+            state: Kept::default(),
             skips: false,
             copying: None,
             ran: Vec::new(),
@@ -67,6 +70,7 @@ impl Model {
         self.unnamed = None;
         self.portals.clear();
         self.status = b'I';
+        self.state = Kept::default();
     }
 
     pub(super) fn feed(&mut self, bytes: &[u8]) {
@@ -267,6 +271,9 @@ impl Model {
             return Err((*b"22012", "division by zero"));
         }
         self.ran.push(text.clone());
+        if self.state.ours(&text, &mut self.out) {
+            return Ok(());
+        }
         let tag = match text.as_str() {
             "" => {
                 reply::empty_query_response(&mut self.out);
@@ -275,6 +282,7 @@ impl Model {
             // Broken for our grammar; this server has one of its own.
             "begin; (;" => "ODD",
             "begin" => {
+                self.state.begin();
                 self.status = b'T';
                 "BEGIN"
             }
@@ -282,11 +290,13 @@ impl Model {
                 let failed = self.status == b'E';
                 self.status = b'I';
                 self.portals.clear();
+                self.state.end(failed || text == "rollback");
                 if failed || text == "rollback" { "ROLLBACK" } else { "COMMIT" }
             }
             "discard all" if self.status == b'I' => {
                 self.statements.clear();
                 self.portals.clear();
+                self.state = Kept::default();
                 "DISCARD ALL"
             }
             "discard all" => return Err((*b"25001", "DISCARD ALL cannot run inside a transaction block")),
@@ -299,8 +309,10 @@ impl Model {
                 crate::wire::reply::message(&mut self.out, b'G', |o| o.extend_from_slice(&[0, 0, 0]));
                 return Ok(());
             }
-            _ if text.starts_with("set ") => "SET",
-            _ => return self.rows(portal, limit, how, &text),
+            _ => match self.state.run(&text) {
+                Some(tag) => tag,
+                None => return self.rows(portal, limit, how, &text),
+            },
         };
         reply::command_complete(&mut self.out, tag);
         Ok(())
@@ -310,6 +322,8 @@ impl Model {
         if how == Copying::Simple {
             reply::row_description(&mut self.out, &["v"]);
         }
+        let shown = self.state.look(text);
+        let text = shown.as_deref().unwrap_or(text);
         let left = rows(&portal.text).unwrap_or(1) - portal.sent;
         let now = if limit == 0 { left } else { left.min(limit) };
         for _ in 0..now {

@@ -58,11 +58,17 @@ fn text(n: u8, client: usize) -> String {
         3 => "rollback".into(),
         4 => "fail".into(),
         5 => format!("select fail {client}"),
-        6 => "set a = 1".into(),
+        6 => format!("set a = {client}"),
         7 => String::new(),
         8 => "select 3 from rows".into(),
         9 => "discard all".into(),
         10 => "deallocate all".into(),
+        11 => "select current_setting('a')".into(),
+        12 => "create temp table t ()".into(),
+        13 => "drop table if exists t".into(),
+        14 => "table t".into(),
+        15 => "reset all".into(),
+        16 => "reset a".into(),
         n => format!("select {} c{client}", n % 4),
     }
 }

@@ -6,7 +6,9 @@ use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
 use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane};
-use crate::session::{Backend, Desync, Env, Fatal, Interner, Ledger, Mode, Outlet, ParamSet, Session, Step};
+use crate::session::{
+    Backend, Desync, Env, Fatal, Interner, Ledger, Mode, Outlet, ParamSet, Session, Step, Trust,
+};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, frontend};
 
@@ -70,6 +72,8 @@ pub(super) fn words(mut bytes: &[u8]) -> Vec<String> {
 pub(super) struct Books {
     pub(super) judged: Vec<u64>,
     pub(super) finished: Vec<(u64, bool)>,
+    trust: Trust,
+    pub(super) epoch: u64,
 }
 impl Ledger for Books {
     fn judged(&mut self, judgement: &Judgement) {
@@ -79,6 +83,19 @@ impl Ledger for Books {
         self.finished.push((rows, failed));
     }
     fn pinned(&mut self, _: Effects) {}
+    fn suspects(&mut self, fingerprint: u64) -> bool {
+        self.trust.suspects(fingerprint)
+    }
+    fn custom_setting(&mut self, _: &str) {}
+    fn custom_settings(&self) -> Vec<Box<str>> {
+        Vec::new()
+    }
+    fn schema_changed(&mut self) {
+        self.epoch += 1;
+    }
+    fn left_state(&mut self, fingerprint: u64) {
+        self.trust.left_state(fingerprint);
+    }
 }
 
 pub(super) struct Server {
@@ -216,7 +233,8 @@ impl World {
     /// The client sends up to `n` bytes more. True if anything happened.
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
-        if client.held || client.bye || client.fatal.is_some() || client.desync.is_some() {
+        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_repairing());
+        if client.held || repairing || client.bye || client.fatal.is_some() || client.desync.is_some() {
             return false;
         }
         let n = n.min(client.todo.len());
@@ -226,15 +244,20 @@ impl World {
         client.again = false;
         client.carry.extend(client.todo.drain(..n));
         let input = std::mem::take(&mut client.carry);
+        self.feed(c, &input) || n > 0
+    }
+
+    fn feed(&mut self, c: usize, input: &[u8]) -> bool {
         let mut from = 0;
         loop {
             let (mut spill, mut down) = (Vec::new(), Vec::new());
-            let mut up = Outlet::new(&input, &mut spill);
+            let mut up = Outlet::new(input, &mut spill);
             let client = &mut self.clients[c];
             let mut link = client.server.map(|s| &mut self.servers[s].backend);
             if let Some(backend) = link.as_deref_mut().filter(|backend| backend.quiet()) {
                 backend.align(client.session.settings(), &mut up);
             }
+            let epoch = self.books.epoch;
             let mut env = Env {
                 guard: &mut self.guard,
                 statements: &mut self.statements,
@@ -242,6 +265,10 @@ impl World {
                 max_statement_bytes: self.max_statement_bytes,
                 prepared_bytes: 1 << 20,
                 replicas: self.replicas,
+                reuse_unnamed: true,
+                refused_pins: Effects::NONE,
+                may_pin: true,
+                epoch,
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {
@@ -274,7 +301,7 @@ impl World {
             }
             self.clients[c].carry = input[from..].to_vec();
             self.release_if_idle(c);
-            return n > 0 || from > 0;
+            return from > 0;
         }
     }
 
@@ -295,8 +322,8 @@ impl World {
             Ok(served) => {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
-                if served.idle && client.session.releases() {
-                    self.let_go(c);
+                if served.idle {
+                    self.release_if_idle(c);
                 }
             }
             Err(desync) => client.desync = Some(desync),
@@ -305,9 +332,22 @@ impl World {
     }
 
     fn release_if_idle(&mut self, c: usize) {
-        let client = &self.clients[c];
-        let idle = client.server.is_some_and(|s| self.servers[s].backend.idle());
-        if idle && client.session.releases() {
+        let client = &mut self.clients[c];
+        let Some(server) = client.server.map(|s| &mut self.servers[s]) else { return };
+        if !server.backend.idle() {
+            return;
+        }
+        if let Some(again) = server.backend.take_repair() {
+            self.feed(c, &again);
+            return;
+        }
+        let mut spill = Vec::new();
+        let mut up = Outlet::new(&[], &mut spill);
+        if client.session.settle(&mut server.backend, &mut up, &mut self.books) {
+            if !self.mute {
+                server.model.feed(up.bytes());
+            }
+        } else if client.session.releases() {
             self.let_go(c);
         }
     }

@@ -252,11 +252,101 @@ fn refused_settings_end_the_connection() {
     assert!(w.clients[c].out.is_empty());
 }
 
+const TEMP: &str = "create temp table t ()";
+
 #[test]
-fn pins_hold_until_discard_all() {
+fn a_setting_goes_with_its_client() {
     let mut w = world(2);
+    let look = q("select current_setting('a')");
     assert_eq!(w.ask(0, &q("set a = 1")), "C:SET Z:I");
-    assert_eq!((w.clients[0].session.pins(), w.clients[0].server), (Effects::SETTING, Some(0)));
+    w.assert_quiet();
+    assert_eq!(w.ask(1, &look), "T D: C:SELECT 1 Z:I", "the same server, another client");
+    w.choice = 1;
+    assert_eq!(w.ask(0, &look), "T D:1 C:SELECT 1 Z:I", "another server, the same client");
+    assert_eq!(
+        w.ask(0, &[q("begin"), q("set a = 2"), q("rollback")].concat()),
+        "C:BEGIN Z:T C:SET Z:T C:ROLLBACK Z:I"
+    );
+    assert_eq!(w.ask(0, &look), "T D:1 C:SELECT 1 Z:I");
+    assert_eq!(w.ask(0, &[run("set a = 3"), run("set a = 4")].concat()), "1 2 C:SET Z:I 1 2 C:SET Z:I");
+    w.choice = 0;
+    assert_eq!(w.ask(0, &look), "T D:4 C:SELECT 1 Z:I");
+    assert_eq!(w.ask(0, &q("reset all")), "C:RESET Z:I");
+    assert_eq!(w.ask(0, &look), "T D: C:SELECT 1 Z:I");
+    w.choice = 1;
+    assert_eq!(w.ask(0, &look), "T D: C:SELECT 1 Z:I");
+    w.assert_quiet();
+}
+
+#[test]
+fn a_reset_leads_to_what_the_client_started_with() {
+    let mut w = world(1);
+    let c = w.add_client(Mode::Transaction, &[("a", "7")]);
+    let look = q("select current_setting('a')");
+    for reset in ["reset all", "reset a", "set a to default; select 1"] {
+        w.ask(c, &q("set a = 8"));
+        assert_eq!(w.ask(c, &look), "T D:8 C:SELECT 1 Z:I");
+        w.ask(c, &[q("begin"), q(reset)].concat());
+        if !reset.contains(';') {
+            assert_eq!(w.ask(c, &look), "T D:7 C:SELECT 1 Z:T", "{reset}");
+        }
+        w.ask(c, &q("rollback"));
+        assert_eq!(w.ask(c, &look), "T D:8 C:SELECT 1 Z:I", "{reset}, rolled back");
+        if !reset.contains(';') {
+            w.ask(c, &run(reset));
+            assert_eq!(w.ask(c, &look), "T D:7 C:SELECT 1 Z:I", "{reset}");
+        }
+    }
+    assert_eq!(w.ask(0, &look), "T D: C:SELECT 1 Z:I");
+    w.assert_quiet();
+}
+
+#[test]
+fn what_is_left_holds_the_server_until_it_is_gone() {
+    let mut w = world(2);
+    assert_eq!(w.ask(0, &q(TEMP)), "C:CREATE TABLE Z:I");
+    assert_eq!((w.clients[0].session.pins(), w.clients[0].server), (Effects::TEMP_TABLE, Some(0)));
+    assert_eq!(w.ask(1, &q("table t")), "T D:temp false C:SELECT 1 Z:I", "on another server");
+    assert_eq!(w.ask(0, &q("table t")), "T D:temp true C:SELECT 1 Z:I");
+    w.ask(0, &[q("begin"), q("drop table if exists t"), q("rollback")].concat());
+    assert_eq!(w.clients[0].server, Some(0), "not dropped");
+    assert_eq!(w.ask(0, &q("drop table if exists t")), "C:DROP TABLE Z:I");
+    w.assert_quiet();
+    // Its end is on the way before the answer that it is there.
+    w.say(0, &q(TEMP));
+    w.client_turn(0, usize::MAX);
+    w.server_turn(0, usize::MAX);
+    assert_eq!(w.ask(0, &q("drop table if exists t")), "C:CREATE TABLE Z:I C:DROP TABLE Z:I");
+    w.assert_quiet();
+    // Rolled back, or never made.
+    w.ask(0, &[q("begin"), q(TEMP), q("rollback")].concat());
+    w.assert_quiet();
+    w.ask(0, &[q("begin"), q("fail"), q(TEMP), q("commit")].concat());
+    w.assert_quiet();
+}
+
+#[test]
+fn who_does_not_answer_is_not_trusted() {
+    let mut w = world(1);
+    w.say(0, &q(TEMP));
+    w.client_turn(0, usize::MAX);
+    w.server_turn(0, usize::MAX);
+    w.servers[0].model.out.clear();
+    w.server_says(
+        0,
+        &[message(b'E', b"SERROR\0C42501\0Mpermission denied\0\0"), message(b'Z', b"I")].concat(),
+    );
+    assert!(w.clients[0].session.pins().has(Effects::TEMP_TABLE));
+    assert_eq!(w.clients[0].server, Some(0));
+    w.clients[0].out.clear();
+    assert_eq!(w.ask(0, &q("discard all")), "C:DISCARD ALL Z:I");
+    w.assert_quiet();
+}
+
+#[test]
+fn discard_all_ends_everything() {
+    let mut w = world(2);
+    w.ask(0, &q(TEMP));
     w.ask(0, &[p("n", "select 1"), sync()].concat());
     assert_eq!(w.ask(0, &q("discard all")), "C:DISCARD ALL Z:I");
     w.assert_quiet();
@@ -267,9 +357,9 @@ fn pins_hold_until_discard_all() {
     assert_eq!(w.ask(0, &again[..]), format!("C:DISCARD ALL Z:I 1 Z:I {ONE}"));
     w.assert_quiet();
     w.ask(0, &q("discard all"));
-    let behind = [q("set a = 1"), q("discard all"), p("n", "select 1"), sync(), q("set a = 2")].concat();
-    assert_eq!(w.ask(0, &behind), "C:SET Z:I C:DISCARD ALL Z:I 1 Z:I C:SET Z:I");
-    assert_eq!(w.clients[0].session.pins(), Effects::SETTING);
+    let behind = [q(TEMP), q("discard all"), p("n", "select 1"), sync(), q(TEMP)].concat();
+    assert_eq!(w.ask(0, &behind), "C:CREATE TABLE Z:I C:DISCARD ALL Z:I 1 Z:I C:CREATE TABLE Z:I");
+    assert_eq!(w.clients[0].session.pins(), Effects::TEMP_TABLE);
     assert_eq!(w.ask(0, &use_named("n")), ONE);
     assert_eq!(
         w.ask(0, &[q("begin"), q("discard all"), q("rollback")].concat()),

@@ -12,7 +12,9 @@
 
 use std::time::Duration;
 
+pub mod console;
 pub mod lab;
+pub mod pki;
 pub mod programs;
 pub mod raw;
 pub mod session;

@@ -1,0 +1,350 @@
+//! What the server answers, message by message.
+
+use std::sync::Arc;
+
+use super::Ledger;
+use super::backend::{Backend, Desync, Served};
+use super::client::Session;
+use super::expect::{Expect, Refusal, Whose, encode_notices};
+use super::outlet::Outlet;
+use crate::guard::{Effects, Judgement};
+use crate::wire::frame::{self, HEADER};
+use crate::wire::{backend as view, reply, sqlstate};
+
+/// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
+const LOOK_MAX: usize = 16 * 1024;
+
+enum Show {
+    Pass,
+    Hide,
+    Replace(Refusal),
+}
+
+impl Backend {
+    /// Relays what the server sent.
+    ///
+    /// # Errors
+    /// [`Desync`] when the server answers what was not asked, or refuses a hidden query.
+    pub fn feed<L: Ledger>(
+        &mut self,
+        session: &mut Session,
+        ledger: &mut L,
+        out: &mut Outlet<'_>,
+    ) -> Result<Served, Desync> {
+        let input = out.input();
+        let mut at = 0;
+        while at < input.len() {
+            if self.rest > 0 {
+                let n = self.rest.min(input.len() - at);
+                if !self.rest_hidden {
+                    out.pass(at..at + n);
+                }
+                at += n;
+                self.rest -= n;
+                if self.rest == 0 {
+                    if self.rest_tag != b'D' {
+                        self.act(self.rest_tag, &[], session, ledger)?;
+                    }
+                    self.local_replies(session, out);
+                }
+                continue;
+            }
+            let left = input.get(at..).unwrap_or_default();
+            let Some(h) = frame::peek(left, frame::server_limit).map_err(|_| Desync("impossible length"))?
+            else {
+                break;
+            };
+            if h.total > left.len() {
+                if !streams(h.tag) && h.total <= LOOK_MAX {
+                    break;
+                }
+                self.rest = h.total;
+                self.rest_tag = h.tag;
+                self.rest_hidden = self.is_ours();
+                self.spoil_probe();
+                self.bytes += h.total as u64;
+                continue;
+            }
+            self.bytes += h.total as u64;
+            if h.tag == b'D' && !self.is_ours() {
+                self.shown = true;
+                out.pass(at..at + h.total);
+                at += h.total;
+                continue;
+            }
+            let body = left.get(HEADER..h.total).unwrap_or_default();
+            match self.act(h.tag, body, session, ledger)? {
+                Show::Pass => {
+                    self.shown |= !matches!(h.tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
+                    out.pass(at..at + h.total);
+                }
+                Show::Hide => {}
+                Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
+            }
+            at += h.total;
+            if !self.queue.is_empty() {
+                self.local_replies(session, out);
+            }
+        }
+        Ok(Served { consumed: at, idle: self.idle() })
+    }
+
+    /// One whole message of the server.
+    fn act<L: Ledger>(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        s: &mut Session,
+        ledger: &mut L,
+    ) -> Result<Show, Desync> {
+        match tag {
+            b'S' => return Ok(self.parameter_status(body, s)),
+            b'N' | b'A' => {
+                // A notice of our own alignment or reset is nobody's business.
+                let hidden = tag == b'N' && self.is_ours();
+                return Ok(if hidden { Show::Hide } else { Show::Pass });
+            }
+            b'E' => return Ok(self.error(body, s, ledger)),
+            b'Z' => return self.ready(body, s, ledger),
+            _ => {}
+        }
+        if self.is_ours() {
+            if let (b'D', Some(Expect::Probe(probe))) = (tag, self.queue.front_mut()) {
+                probe.row(body);
+            }
+            return Ok(Show::Hide);
+        }
+        match tag {
+            b'1' => return self.parse_complete(s),
+            b'2' => self.pop(|e| matches!(e, Expect::Bind))?,
+            b'3' => {
+                let hidden = matches!(self.queue.front(), Some(Expect::CloseHidden { .. }));
+                self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
+                return Ok(if hidden { Show::Hide } else { Show::Pass });
+            }
+            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe)) => {
+                self.queue.pop_front();
+            }
+            b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
+            b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
+            b't' => self.described = true,
+            b'G' | b'W' => self.copy_begins(),
+            b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
+            _ => return Err(Desync("unknown message")),
+        }
+        Ok(Show::Pass)
+    }
+
+    /// What the server says now is for us alone.
+    fn is_ours(&self) -> bool {
+        self.queue.front().is_some_and(Expect::is_ours)
+    }
+
+    /// The batch that the server answers now is ours.
+    fn next_end_is_ours(&self) -> bool {
+        self.queue.iter().find(|e| e.ends_ready()).is_some_and(Expect::is_ours)
+    }
+
+    /// A row too large to be looked at.
+    fn spoil_probe(&mut self) {
+        if let Some(Expect::Probe(probe)) = self.queue.front_mut() {
+            probe.fail(false);
+        }
+    }
+
+    fn pop(&mut self, expected: impl Fn(&Expect) -> bool) -> Result<(), Desync> {
+        match self.queue.front() {
+            Some(front) if expected(front) => {
+                self.queue.pop_front();
+                Ok(())
+            }
+            _ => Err(Desync("a reply to nothing")),
+        }
+    }
+
+    fn parse_complete(&mut self, s: &mut Session) -> Result<Show, Desync> {
+        let Some(Expect::Parse { whose, .. }) = self.queue.pop_front() else {
+            return Err(Desync("ParseComplete for nothing"));
+        };
+        if whose == Whose::Named {
+            s.name_confirmed();
+        }
+        Ok(if whose.shown() { Show::Pass } else { Show::Hide })
+    }
+
+    fn complete<L: Ledger>(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        s: &mut Session,
+        l: &mut L,
+    ) -> Result<(), Desync> {
+        if tag == b'C' {
+            self.rows += view::rows(body);
+            match body {
+                b"DISCARD ALL\0" => {
+                    self.prepared.doubt(); // what is on its way behind it is held
+                    self.drop_unnamed();
+                    self.settings = Arc::clone(&self.base);
+                    s.discarded(self.coming(1));
+                    if matches!(self.queue.get(1), Some(Expect::Hidden)) {
+                        self.settings = Arc::clone(s.settings());
+                    }
+                }
+                b"DEALLOCATE\0" => self.deallocated += 1,
+                b"DEALLOCATE ALL\0" => {
+                    self.prepared.doubt();
+                    s.deallocated();
+                }
+                _ => {}
+            }
+        }
+        match self.queue.front() {
+            Some(Expect::Execute(_)) => {
+                if let Some(Expect::Execute(Some(judgement))) = self.queue.pop_front() {
+                    self.account(&judgement, l);
+                }
+                Ok(())
+            }
+            Some(Expect::Query(_)) => Ok(()),
+            _ => Err(Desync("CommandComplete for nothing")),
+        }
+    }
+
+    pub(super) fn account<L: Ledger>(&mut self, judgement: &Judgement, ledger: &mut L) {
+        if !self.failed && !judgement.transaction_control {
+            self.ran = self.ran.and(judgement.effects);
+        }
+        ledger.finished(judgement, self.rows, self.bytes, self.failed);
+        (self.rows, self.bytes, self.failed) = (0, 0, false);
+    }
+
+    fn ready<L: Ledger>(&mut self, body: &[u8], s: &mut Session, l: &mut L) -> Result<Show, Desync> {
+        let Some(end) = self.queue.pop_front().filter(Expect::ends_ready) else {
+            return Err(Desync("ReadyForQuery for nothing"));
+        };
+        self.status = body.first().copied().unwrap_or(b'E');
+        self.copy_in = false;
+        self.ended += 1;
+        if s.fresh && !self.coming(0).has(Effects::UNPARSED) {
+            s.fresh = false;
+        }
+        if let Expect::Query(judgement) = &end {
+            self.account(judgement, l);
+        }
+        let ran = std::mem::take(&mut self.ran);
+        if self.status == b'I' && s.in_flux && !self.queue.iter().any(|e| e.ends_ready() && !e.is_ours()) {
+            s.transaction_ended(l);
+        }
+        if self.status == b'I' && ran.has(Effects::RESET_ALL) && !s.is_unsettled_setting() {
+            s.reset_all(self);
+        }
+        if self.status == b'I' && !end.is_ours() {
+            l.transaction();
+        }
+        match end {
+            Expect::Query(_) => {}
+            Expect::Hidden => {
+                (self.rows, self.bytes, self.failed) = (0, 0, false);
+                if std::mem::take(&mut self.align_failed) {
+                    return Err(Desync("the server refused the client's settings"));
+                }
+                return Ok(Show::Hide);
+            }
+            Expect::Restore | Expect::HiddenSync => {
+                (self.rows, self.bytes, self.failed) = (0, 0, false);
+                return Ok(Show::Hide);
+            }
+            Expect::Probe(probe) => {
+                (self.rows, self.bytes, self.failed) = (0, 0, false);
+                s.probed(*probe, self, l);
+                return Ok(Show::Hide);
+            }
+            _ => (self.rows, self.bytes, self.failed) = (0, 0, false),
+        }
+        if self.repairing {
+            return Ok(Show::Hide);
+        }
+        (self.shown, self.repaired, self.described) = (false, false, false);
+        Ok(Show::Pass)
+    }
+
+    fn error<L: Ledger>(&mut self, body: &[u8], s: &mut Session, ledger: &mut L) -> Show {
+        self.failed = true;
+        self.ran = Effects::NONE;
+        self.copy_in = false;
+        if matches!(view::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
+            self.farewell = true;
+        }
+        if view::field(body, b'C') == Some(&sqlstate::SYNTAX_ERROR) && self.fails_to_parse(body) {
+            s.unparsed_by_server();
+        }
+        match self.queue.front_mut() {
+            Some(Expect::Hidden) => {
+                self.align_failed = true;
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Probe(probe)) => {
+                probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Restore | Expect::HiddenSync) => {
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
+            Some(Expect::Poison { query: true, refusal }) => return Show::Replace(refusal.clone()),
+            _ => {}
+        }
+        let show = match self.queue.front() {
+            Some(Expect::Poison { refusal, .. }) => Show::Replace(refusal.clone()),
+            Some(Expect::Parse { whose: Whose::Materialised, .. }) if self.next_end_is_ours() => Show::Hide,
+            _ if self.is_repairable(body) => {
+                (self.repairing, self.repaired) = (true, true);
+                self.prepared.doubt();
+                Show::Hide
+            }
+            _ => Show::Pass,
+        };
+        self.skip_to_sync(s, ledger);
+        show
+    }
+
+    fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
+        let hidden = matches!(self.queue.front(), Some(Expect::Hidden));
+        if let Some((name, value)) = view::parameter_status(body) {
+            if !hidden {
+                s.parameter_status(name, value);
+            }
+            self.report(name, value);
+        }
+        if hidden { Show::Hide } else { Show::Pass }
+    }
+
+    /// Sends what stands at the front and is ours.
+    fn local_replies(&mut self, s: &mut Session, out: &mut Outlet<'_>) {
+        loop {
+            match self.queue.front() {
+                Some(Expect::LocalParse { named, .. }) => {
+                    if *named {
+                        s.name_confirmed();
+                    }
+                    out.add(reply::parse_complete);
+                }
+                Some(Expect::Deallocated(names)) => {
+                    let done = std::mem::take(&mut self.deallocated);
+                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
+                }
+                Some(Expect::LocalClose(_)) => out.add(reply::close_complete),
+                Some(Expect::LocalNotices(j)) => out.add(|v| encode_notices(j, v)),
+                Some(Expect::CopyEnd | Expect::WasUnnamed(_)) => {}
+                _ => return,
+            }
+            self.queue.pop_front();
+        }
+    }
+}
+
+/// Tags whose bodies are never looked into: they pass as they come.
+fn streams(tag: u8) -> bool {
+    matches!(tag, b'D' | b'd' | b'V')
+}

@@ -1,0 +1,113 @@
+//! What a session of the model has: settings and a temporary table, in and out of transactions.
+
+use std::collections::BTreeMap;
+
+use crate::wire::reply;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) temp: bool,
+}
+
+/// The state, and what a rollback brings back.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) now: State,
+    before: Option<State>,
+}
+
+impl Kept {
+    pub(super) fn begin(&mut self) {
+        self.before.get_or_insert_with(|| self.now.clone());
+    }
+    pub(super) fn end(&mut self, rolls_back: bool) {
+        if let Some(before) = self.before.take().filter(|_| rolls_back) {
+            self.now = before;
+        }
+    }
+    /// The tag of a statement about settings or the table; `None`: it is another.
+    pub(super) fn run(&mut self, text: &str) -> Option<&'static str> {
+        if let Some(rest) = text.strip_prefix("set ") {
+            let (name, value) = rest.split_once(" = ")?;
+            self.now.settings.insert(name.into(), value.into());
+            return Some("SET");
+        }
+        match text {
+            "reset all" => {
+                self.now.settings.clear();
+                Some("RESET")
+            }
+            "reset a" => {
+                self.now.settings.remove("a");
+                Some("RESET")
+            }
+            "create temp table t ()" => {
+                self.now.temp = true;
+                Some("CREATE TABLE")
+            }
+            "drop table if exists t" => {
+                self.now.temp = false;
+                Some("DROP TABLE")
+            }
+            _ => None,
+        }
+    }
+    /// What a query about them shows.
+    pub(super) fn look(&self, text: &str) -> Option<String> {
+        match text {
+            "select current_setting('a')" => Some(self.now.settings.get("a").cloned().unwrap_or_default()),
+            "table t" => Some(format!("temp {}", self.now.temp)),
+            _ => None,
+        }
+    }
+
+    /// Our own queries: alignment, restoration, and the question of what is left.
+    pub(super) fn ours(&mut self, text: &str, out: &mut Vec<u8>) -> bool {
+        if text.contains("/* pgsluice: what the session left */") {
+            self.probe(text, out);
+            return true;
+        }
+        let aligns = text.starts_with("RESET \"") || text.starts_with("SELECT pg_catalog.set_config(");
+        if aligns {
+            let mut quoted = text.split("RESET \"");
+            quoted.next();
+            quoted.for_each(|rest| drop(self.now.settings.remove(rest.split('"').next().unwrap())));
+            for call in text.split("set_config(E'").skip(1) {
+                let mut parts = call.split("E'");
+                let name = parts.next().unwrap().split('\'').next().unwrap();
+                let value = parts.next().unwrap().split('\'').next().unwrap();
+                self.now.settings.insert(name.into(), value.into());
+            }
+            reply::command_complete(out, "SELECT 1");
+        }
+        aligns
+    }
+
+    fn probe(&self, text: &str, out: &mut Vec<u8>) {
+        let mut row = vec![Some(String::new())];
+        let kinds = [
+            ("current_setting('role')", false),
+            ("pg_my_temp_schema()", self.now.temp),
+            ("pg_listening_channels()", false),
+            ("pg_locks", false),
+            ("pg_prepared_statements WHERE from_sql", false),
+            ("is_holdable", false),
+        ];
+        for (_, held) in kinds.iter().filter(|(mark, _)| text.contains(mark)) {
+            row.push(Some(if *held { "t" } else { "f" }.into()));
+        }
+        for name in text.split("current_setting(E'").skip(1) {
+            row.push(self.now.settings.get(name.split('\'').next().unwrap()).cloned());
+        }
+        let values: Vec<_> = row.iter().map(Option::as_deref).collect();
+        reply::data_row(out, &values);
+        reply::command_complete(out, "SELECT 1");
+        if text.contains("pg_settings") {
+            for (name, value) in &self.now.settings {
+                reply::data_row(out, &[Some(name), Some(value)]);
+            }
+            reply::command_complete(out, "SELECT");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! One message of a client on its way to its server.
+
+use super::backend::Backend;
+use super::client::Step;
+use super::outlet::Outlet;
+use crate::wire::frame::{HEADER, Header};
+
+/// One message on its way.
+pub(super) struct Turn<'a, 'o> {
+    pub(super) at: usize,
+    pub(super) header: Header,
+    /// The input from this message on.
+    pub(super) left: &'o [u8],
+    pub(super) link: Option<&'a mut Backend>,
+    pub(super) up: &'a mut Outlet<'o>,
+    pub(super) down: &'a mut Vec<u8>,
+}
+
+impl<'o> Turn<'_, 'o> {
+    pub(super) fn whole(&self) -> bool {
+        self.left.len() >= self.header.total
+    }
+    /// The body, as far as it has come.
+    pub(super) fn body(&self) -> &'o [u8] {
+        self.left.get(HEADER..self.header.total.min(self.left.len())).unwrap_or_default()
+    }
+    /// Passes a whole message.
+    pub(super) fn pass(&mut self) {
+        self.up.pass(self.at..self.at + self.header.total.min(self.left.len()));
+    }
+}
+
+pub(super) enum Flow {
+    Done,
+    Short,
+    Stop(Step),
+}
