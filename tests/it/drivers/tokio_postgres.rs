@@ -47,6 +47,7 @@ macro_rules! checks {
                 Ok(Err(error)) => format!("raised: {}", say(&error)),
                 Err(_) => "raised: not done after 30 seconds".into(),
             };
+            drop(session);
             seen.push((stringify!($name).to_owned(), impersonal(&text, $sluice)));
         )*
         seen
