@@ -303,19 +303,20 @@ fn databases(shared: &Shared, sheet: &mut Sheet) {
     for (database, (clients, servers)) in grouped(&all_pools(shared), |key| &key.0) {
         let own = is_console(database);
         let or_none = |value: Value<'static>| if own { Value::Number(0) } else { value };
+        let terms = shared.settings.terms("", database);
         sheet.row(&[
             Value::Text(database),
             if own { Value::Null } else { Value::Text(&host) },
             if own { Value::Null } else { Value::Number(port.into()) },
-            Value::Text(database),
+            Value::Text(if own { database } else { &terms.dbname }),
             Value::Null,
-            or_none(Value::count(limits.pool_size)),
-            or_none(Value::count(limits.min_pool_size)),
-            none,
-            or_none(Value::Number(limits.server_lifetime.as_secs().min(i32::MAX as u64))),
+            or_none(Value::count(terms.pool_size.unwrap_or(limits.pool_size))),
+            or_none(Value::count(terms.min_pool_size)),
+            or_none(Value::count(terms.reserve_pool_size)),
+            or_none(Value::Number(terms.server_lifetime.as_secs().min(i32::MAX as u64))),
             mode(shared, database),
             Value::Null,
-            none,
+            or_none(Value::count(terms.max_db_connections.unwrap_or(0))),
             Value::count(servers),
             none,
             Value::count(clients),

@@ -17,13 +17,16 @@ pub(super) fn raise(settings: &Settings) -> Option<String> {
 /// No `limit`: there is none.
 fn shortage(settings: &Settings, limit: Option<u64>) -> Option<String> {
     let limit = limit?;
-    let (clients, size) = (settings.pool.max_client_conn as u64, settings.pool.pool_size as u64);
+    let own = settings.databases.values().map(|d| d.reserve_pool_size);
+    let own = own.chain(settings.users.values().map(|u| u.reserve_pool_size)).flatten();
+    let reserve = own.chain([settings.pool.reserve_pool_size]).max().unwrap_or(0);
+    let (clients, size) = (settings.pool.max_client_conn as u64, (settings.pool.pool_size + reserve) as u64);
     let servers = 1 + settings.replicas.len() as u64;
     let needed = clients.saturating_add(servers.saturating_mul(size)).saturating_add(OWN);
     (limit < needed).then(|| {
         format!(
             "at most {limit} files may be open, and {clients} clients (pool.max_client_conn), {servers} x {size} \
-             server connections (pool.pool_size) and {OWN} of our own are {needed}: raise the limit (ulimit -Hn \
+             server connections (pool.pool_size and the reserve) and {OWN} of our own are {needed}: raise the limit (ulimit -Hn \
              {needed}; LimitNOFILE={needed} for systemd), or lower pool.max_client_conn"
         )
     })

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::args::SettingsArgs;
 use super::{nofile, reload};
 use crate::admin::{self, Console};
-use crate::config::{ListenAddr, Settings};
+use crate::config::{Host, ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::runtime::ControlThread;
 use crate::control::{snapshot, topology};
@@ -26,6 +26,7 @@ use crate::guard::policy::{Policies, Rule};
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
 use crate::observe::{Bounds, Meters, RuleLabel, http, log};
+use crate::pool::hosts::Hosts;
 use crate::pool::login::Target;
 use crate::pool::{Limits, Node};
 use crate::proxy::startup::Front;
@@ -171,24 +172,21 @@ fn positive(time: Duration) -> Option<Duration> {
 /// The primary, and the replicas.
 type Servers = (topology::Server, Vec<topology::Server>);
 
-fn nodes(settings: &Settings, servers: &Servers, threads: usize) -> (Arc<Node>, Vec<Arc<Node>>) {
+fn nodes(settings: &Arc<Settings>, servers: &Servers, threads: usize) -> (Arc<Node>, Vec<Arc<Node>>) {
     let pool = &settings.pool;
     let connect_timeout = pool.server_connect_timeout;
     let limits = Limits {
         pool_size: pool.pool_size,
         max_pinned: (pool.pool_size * pool.max_pinned_percent).div_ceil(100),
-        min_pool_size: pool.min_pool_size,
-        query_wait_timeout: positive(pool.query_wait_timeout),
-        query_wait_notify: positive(pool.query_wait_notify),
         server_connect_timeout: connect_timeout,
         server_idle_timeout: positive(pool.server_idle_timeout),
-        server_lifetime: pool.server_lifetime,
         server_login_retry: pool.server_login_retry,
         max_prepared_statements: pool.max_prepared_statements,
     };
     let node = |server: &topology::Server, lane| -> Arc<Node> {
-        let target = Target { host: server.url.host.clone(), tls: server.tls.clone(), connect_timeout };
-        Node::new(&server.name, target, lane, limits.clone(), threads)
+        let target = |host: &Host| Target { host: host.clone(), tls: server.tls.clone(), connect_timeout };
+        let hosts = Hosts::new(&server.url, target);
+        Node::with_hosts(&server.name, hosts, lane, limits.clone(), settings, threads)
     };
     let (primary, replicas) = servers;
     let replicas = replicas.iter().map(|server| node(server, Lane::Replica)).collect();
@@ -196,7 +194,7 @@ fn nodes(settings: &Settings, servers: &Servers, threads: usize) -> (Arc<Node>, 
 }
 
 fn credentials(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     primary: &Node,
 ) -> Result<(Credentials, Option<credentials::Service>), Failure> {
     let source = credentials::Source {
@@ -206,6 +204,7 @@ fn credentials(
             target: primary.target.clone(),
             auth_query: settings.auth.auth_query.clone(),
         }),
+        settings: Some(Arc::clone(settings)),
         fresh_for: credentials::FRESH_FOR,
     };
     Ok(Credentials::new(source)?)

@@ -1,14 +1,14 @@
 //! From a settings file and flags to [`Settings`]: flags over the file, the file over defaults, every mistake at
 //! once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::settings::{SECTIONS, SETTINGS, Settings};
+use super::settings::{NAMED_SECTIONS, NAMED_SETTINGS, SECTIONS, SETTINGS, Settings};
 use super::value::{Surroundings, Value};
 use super::{certificates, files};
 use crate::document::{Problem, Problems, Source, entry, short, wrong_type};
@@ -36,6 +36,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub section: &'static str,
+    /// Of a section that comes once for each name: which.
+    pub name: Option<Box<str>>,
     pub key: &'static str,
     /// TOML, secrets starred out.
     pub value: String,
@@ -96,23 +98,43 @@ pub fn load_text(source: &Arc<Source>, base: &Path, flags: &[Override]) -> Loade
 
 fn refuse_unknown(problems: &mut Problems, table: &DeTable<'_>) {
     let keys_of = |section: &str| -> Vec<&'static str> {
-        SETTINGS.iter().filter(|setting| setting.section == section).map(|setting| setting.key).collect()
+        let all = SETTINGS.iter().chain(NAMED_SETTINGS);
+        all.filter(|setting| setting.section == section).map(|setting| setting.key).collect()
     };
     let elsewhere = |key: &str| {
-        let setting = SETTINGS.iter().find(|setting| setting.key == key)?;
+        let setting = SETTINGS.iter().chain(NAMED_SETTINGS).find(|setting| setting.key == key)?;
         Some(match setting.section {
             "" => format!("`{key}` stands above the first [section]"),
+            section if NAMED_SECTIONS.iter().any(|named| named.name == section) => {
+                format!("`{key}` belongs in [{section}.<name>]")
+            }
             section => format!("`{key}` belongs in [{section}]"),
         })
     };
     let mut top = keys_of("");
-    top.extend(SECTIONS.iter().map(|section| section.name));
+    top.extend(SECTIONS.iter().chain(NAMED_SECTIONS).map(|section| section.name));
     problems.refuse_unknown_keys(table, "setting", &top, elsewhere);
     for section in SECTIONS {
         let Some(value) = entry(table, section.name) else { continue };
         match value.get_ref().as_table() {
             Some(inner) => problems.refuse_unknown_keys(inner, "setting", &keys_of(section.name), elsewhere),
             None => wrong_type(problems, value, section.name, &format!("a section, [{}]", section.name)),
+        }
+    }
+    for section in NAMED_SECTIONS {
+        let Some(value) = entry(table, section.name) else { continue };
+        let written = format!("written as [{}.<name>]", section.name);
+        let Some(names) = value.get_ref().as_table() else {
+            wrong_type(problems, value, section.name, &written);
+            continue;
+        };
+        for (name, value) in names.iter() {
+            match value.get_ref().as_table() {
+                Some(inner) => {
+                    problems.refuse_unknown_keys(inner, "setting", &keys_of(section.name), elsewhere);
+                }
+                None => wrong_type(problems, value, &short(name.get_ref()), &written),
+            }
         }
     }
 }
@@ -127,8 +149,32 @@ fn check_together(settings: &Settings, reader: &mut Reader<'_>) {
     if settings.metrics.top_fingerprints > settings.metrics.tracked_fingerprints {
         reader.refuse("metrics", "top_fingerprints", "must not be above tracked_fingerprints");
     }
+    check_named(settings, reader);
+    if settings.replicas.iter().any(|url| !url.more_hosts.is_empty()) {
+        reader.refuse("", "replicas", "takes one host in each URL");
+    }
     if settings.replicas.contains(&settings.primary) {
         reader.refuse("", "replicas", "names the primary too");
+    }
+}
+
+/// Pools below their own minimum, and beyond the cap over all.
+fn check_named(settings: &Settings, reader: &mut Reader<'_>) {
+    let most = settings.pool.pool_size;
+    for (name, database) in &settings.databases {
+        let size = database.pool_size.unwrap_or(most);
+        if database.pool_size.is_some_and(|size| size > most) {
+            let message = format!("must not be above pool.pool_size, {most}");
+            reader.refuse_named("databases", name, "pool_size", &message);
+        }
+        if database.min_pool_size.is_some_and(|least| least > size) {
+            let message = format!("must not be above pool_size, {size}");
+            reader.refuse_named("databases", name, "min_pool_size", &message);
+        }
+    }
+    for (name, _) in settings.users.iter().filter(|(_, user)| user.pool_size.is_some_and(|n| n > most)) {
+        let message = format!("must not be above pool.pool_size, {most}");
+        reader.refuse_named("users", name, "pool_size", &message);
     }
 }
 
@@ -157,7 +203,7 @@ impl Reader<'_> {
             .of_flag::<T>(&name, key)
             .or_else(|| self.of_file(section, key))
             .unwrap_or_else(|| (self.of_default(key, default), Origin::Default));
-        self.shown.push(Shown { section, key, value: value.show(), origin });
+        self.shown.push(Shown { section, name: None, key, value: value.show(), origin });
         value
     }
 
@@ -228,6 +274,69 @@ impl Reader<'_> {
             (Some(Origin::Flag(flag)), _) => self.of_flags.push(Problem::new(format!("{flag}: {text}"))),
             _ => self.of_flags.push(Problem::new(text)),
         }
+    }
+}
+
+/// One section of those that come once for each name.
+pub(super) struct Entry<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    section: &'static str,
+    name: &'r str,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the section of each name.
+    pub(super) fn each<T>(
+        &mut self,
+        section: &'static str,
+        mut read: impl FnMut(&mut Entry<'_, 'a>) -> T,
+    ) -> BTreeMap<Box<str>, T> {
+        let names = entry(self.table, section).and_then(|value| value.get_ref().as_table());
+        let names = names.into_iter().flat_map(|table| table.keys());
+        let names: Vec<Box<str>> = names.map(|name| Box::from(name.get_ref().as_ref())).collect();
+        let each = |name: Box<str>| {
+            let value = read(&mut Entry { reader: &mut *self, section, name: &name });
+            (name, value)
+        };
+        names.into_iter().map(each).collect()
+    }
+
+    fn named(&self, section: &str, name: &str, key: &str) -> Option<&'a toml::Spanned<DeValue<'a>>> {
+        let names = entry(self.table, section)?.get_ref().as_table()?;
+        entry(entry(names, name)?.get_ref().as_table()?, key)
+    }
+
+    fn refuse_named(&mut self, section: &str, name: &str, key: &str, message: &str) {
+        if let Some(value) = self.named(section, name, key) {
+            self.problems.add(value.span(), format!("`{key}` {message}"));
+        }
+    }
+}
+
+impl Entry<'_, '_> {
+    /// The value, if there is one that can be read. Mistakes are noted at their place.
+    pub(super) fn value<T: Value>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.reader.named(self.section, self.name, key)?;
+        match T::read(value.get_ref(), &Surroundings { base: self.reader.base }) {
+            Ok(good) => {
+                let source = &self.reader.problems.source;
+                let origin = Origin::File(source.name.to_string(), source.place(value.span().start).0);
+                let (section, name) = (self.section, Some(Box::from(self.name)));
+                self.reader.shown.push(Shown { section, name, key, value: good.show(), origin });
+                Some(good)
+            }
+            Err(faults) => {
+                for (span, message) in faults.0 {
+                    let text = format!("`{key}` {}", short_lines(&message));
+                    self.reader.problems.add(span.unwrap_or(value.span()), text);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, key: &str, message: &str) {
+        self.reader.refuse_named(self.section, self.name, key, message);
     }
 }
 

@@ -10,18 +10,20 @@ mod pin;
 mod print;
 mod settings;
 mod ssl;
+mod terms;
 mod url;
 mod value;
 
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
 pub use print::{documentation, print};
 pub use settings::{
-    AdminSettings, AuthSettings, ClientTlsSettings, GuardSettings, LimitSettings, LogSettings,
-    MetricSettings, PoolSettings, ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting,
-    Settings,
+    AdminSettings, AuthSettings, ClientTlsSettings, DatabaseSettings, GuardSettings, LimitSettings,
+    LogSettings, MetricSettings, NAMED_SECTIONS, NAMED_SETTINGS, PoolSettings, ReplicaSettings, SECTIONS,
+    SETTINGS, Section, ServerTlsSettings, Setting, Settings, TimeoutSettings, UserSettings,
 };
 pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
-pub use url::{Host, Secret, ServerUrl, SslMode};
+pub use terms::{Terms, Times};
+pub use url::{Host, Secret, ServerUrl, SslMode, TargetSessionAttrs};
 pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode};
 
 #[cfg(test)]

@@ -3,17 +3,21 @@
 use std::fmt::Write;
 
 use super::load::{Origin, Shown};
-use super::settings::{SECTIONS, SETTINGS};
+use super::settings::{NAMED_SECTIONS, NAMED_SETTINGS, SECTIONS, SETTINGS};
 
 /// Every setting as TOML that can be read again (but for starred-out passwords), each with its origin.
 #[must_use]
 pub fn print(shown: &[Shown]) -> String {
     let mut out = String::new();
-    let mut section = "";
-    for Shown { section: of, key, value, origin } in shown {
-        if *of != section {
-            section = of;
-            let _ = write!(out, "\n[{section}]\n");
+    let mut section = ("", &None);
+    for Shown { section: of, name, key, value, origin } in shown {
+        if (*of, name) != section {
+            section = (of, name);
+            match name {
+                None => write!(out, "\n[{of}]\n"),
+                Some(name) => write!(out, "\n[{of}.{}]\n", toml::Value::String(name.to_string())),
+            }
+            .unwrap_or_default();
         }
         let origin = match origin {
             Origin::Default => "default".to_owned(),
@@ -40,6 +44,9 @@ pub fn documentation() -> String {
     for section in SECTIONS {
         heading(&mut out, section.name, &format!("[{}]", section.name), section.doc);
     }
+    for section in NAMED_SECTIONS {
+        heading(&mut out, section.name, &format!("[{}.<name>]", section.name), section.doc);
+    }
     out
 }
 
@@ -48,14 +55,15 @@ fn heading(out: &mut String, section: &str, title: &str, doc: &[&str]) {
     if !doc.is_empty() {
         let _ = writeln!(out, "{}", sentence(doc));
     }
-    for setting in SETTINGS.iter().filter(|setting| setting.section == section) {
+    for setting in SETTINGS.iter().chain(NAMED_SETTINGS).filter(|setting| setting.section == section) {
         let default = match setting.default {
-            "required" => "Required.".to_owned(),
-            default => format!("Default `{default}`."),
+            "required" => " Required.".to_owned(),
+            "" => String::new(),
+            default => format!(" Default `{default}`."),
         };
         let _ = write!(
             out,
-            "\n**`{}`**: {}. {default}\n{}\n",
+            "\n**`{}`**: {}.{default}\n{}\n",
             setting.key,
             setting.expected.split(" such as").next().unwrap_or_default().replace('"', "`"),
             sentence(setting.doc)

@@ -1,6 +1,7 @@
 //! Every setting, declared once: name, type, default, meaning, and what it must satisfy. The types, the reader,
 //! the defaults, `check --print` and docs/CONFIG.md all follow from this table.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub struct Setting {
     pub doc: &'static [&'static str],
 }
 
-/// One section, for docs.
+/// One section, for docs. Of those that come once for each name, the name of the outer table.
 #[derive(Debug)]
 pub struct Section {
     pub name: &'static str,
@@ -37,18 +38,31 @@ macro_rules! settings {
                 $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:tt $(, where $check:expr => $message:literal)?;)+
             }
         )+
+        each { $(
+            $(#[doc = $named_doc:literal])+
+            $named:ident: $named_type:ident {
+                $($(#[doc = $own_doc:literal])+ $own:ident: $own_type:ty $(, where $own_check:expr => $own_message:literal)?;)+
+            }
+        )+ }
     ) => {
         /// Everything pgsluice can be told. Paths are absolute or relative to the working directory.
         #[derive(Clone, Debug)]
         pub struct Settings {
             $($(#[doc = $top_doc])+ pub $top: $top_type,)+
             $($(#[doc = $section_doc])+ pub $section: $section_type,)+
+            $($(#[doc = $named_doc])+ pub $named: BTreeMap<Box<str>, $named_type>,)+
         }
 
         $(
             $(#[doc = $section_doc])+
             #[derive(Clone, Debug)]
             pub struct $section_type { $($(#[doc = $doc])+ pub $key: $type,)+ }
+        )+
+
+        $(
+            $(#[doc = $named_doc])+
+            #[derive(Clone, Debug, Default)]
+            pub struct $named_type { $($(#[doc = $own_doc])+ pub $own: Option<$own_type>,)+ }
         )+
 
         /// Every section with a heading, in order.
@@ -74,6 +88,22 @@ macro_rules! settings {
             },)+)+
         ];
 
+        /// Every kind of section that comes once for each name, in order.
+        pub const NAMED_SECTIONS: &[Section] = &[
+            $(Section { name: stringify!($named), doc: &[$($named_doc),+] },)+
+        ];
+
+        /// What may stand in them, in order. None has a default: what is not said holds as elsewhere.
+        pub const NAMED_SETTINGS: &[Setting] = &[
+            $($(Setting {
+                section: stringify!($named),
+                key: stringify!($own),
+                expected: <$own_type as Value>::EXPECTED,
+                default: "",
+                doc: &[$($own_doc),+],
+            },)+)+
+        ];
+
         impl Settings {
             /// Every value as TOML, secrets starred out; in the order of [`SETTINGS`].
             #[must_use]
@@ -96,6 +126,15 @@ macro_rules! settings {
                             value
                         },)+
                     },)+
+                    $($named: reader.each(stringify!($named), |entry| $named_type {
+                        $($own: {
+                            let value: Option<$own_type> = entry.value(stringify!($own));
+                            $(if value.as_ref().is_some_and(|value| !($own_check)(value)) {
+                                entry.refuse(stringify!($own), $own_message);
+                            })?
+                            value
+                        },)+
+                    }),)+
                 }
             }
         }
@@ -117,6 +156,9 @@ settings! {
         threads: usize = 0, where |n: &usize| *n <= 1024 => "must be at most 1024";
         /// The primary, with the role that pgsluice itself logs in as. That role reads other roles' verifiers
         /// (see `auth_query`). `sslmode` stands in the URL as libpq knows it; its default is `prefer`.
+        /// Several hosts are possible, `postgres://user@one:5432,two:5432/database`: new connections go to the first that
+        /// is there and is a primary (`target_session_attrs=primary`, the default of a list; also `read-write`, `any`),
+        /// beginning with the one of the last connection, or anywhere with `load_balance_hosts=random`.
         primary: ServerUrl = required;
         /// Streaming replicas of the primary, each with the role that reads its lag.
         replicas: Vec<ServerUrl> = [];
@@ -143,6 +185,9 @@ settings! {
         server_idle_timeout: Duration = "600s";
         /// A server connection older than this is closed when it is next free. 0: after one use.
         server_lifetime: Duration = "3600s";
+        /// Runs once on each new server connection, before its first client; what it sets stays for all of them. It
+        /// may not hold what PostgreSQL refuses inside a transaction block. Empty: nothing.
+        connect_query: Option<String> = "";
         /// Longest pause between two attempts to reach a server that refuses; pauses start at 50 ms.
         server_login_retry: Duration = "15s", where positive => "must be more than 0";
         /// Prepared statements kept on each server connection. 0: none are kept from one client to the next.
@@ -156,12 +201,43 @@ settings! {
         max_pinned_percent: usize = 90, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
         /// Most bytes of prepared statements that one client may hold.
         prepared_statement_bytes: ByteSize = "1MB";
+        /// Connections beyond `pool_size` for clients that have waited for `reserve_pool_timeout`. 0: none.
+        reserve_pool_size: usize = 0, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+        /// After this wait a client may have a connection of the reserve. 0: at once.
+        reserve_pool_timeout: Duration = "5s";
+        /// Most connections to one server for one user, over all databases. 0: no limit.
+        max_user_connections: usize = 0;
+        /// Most connections to one server for one database, over all users. 0: no limit.
+        max_db_connections: usize = 0;
         /// Most clients at once; others get `53300`.
         max_client_conn: usize = 10000, where |n: &usize| *n > 0 => "must be at least 1";
+        /// Most clients of one user at once; others get `53300`. 0: no limit.
+        max_user_client_connections: usize = 0;
+        /// Most clients of one database at once; others get `53300`. 0: no limit.
+        max_db_client_connections: usize = 0;
         /// Longest time for a client to log in.
         client_login_timeout: Duration = "60s", where positive => "must be more than 0";
         /// Cleans a server connection between two clients where something may be left on it.
         reset_query: String = "DISCARD ALL", where |text: &String| !text.trim().is_empty() => "must not be empty";
+    }
+
+    /// How long clients may take. 0: for ever. All but `cancel_wait_timeout` may stand in `[databases.<name>]` and
+    /// `[users.<name>]` too. They are never early, and late by some 100 ms.
+    timeouts: TimeoutSettings {
+        /// A client that sends nothing and is in no transaction is closed with `57P05`.
+        client_idle_timeout: Duration = "0s";
+        /// A client that sends nothing inside a transaction is closed with `25P03`; the transaction is rolled back.
+        idle_transaction_timeout: Duration = "0s";
+        /// A client whose transaction lasts longer is closed with `25P04`; the transaction is rolled back. A statement
+        /// outside of a transaction block is a transaction of its own.
+        transaction_timeout: Duration = "0s";
+        /// A statement that runs longer is cancelled on the server and ends with `57014`; the client stays.
+        query_timeout: Duration = "0s";
+        /// A statement that was cancelled and does not end loses its server connection, and its client is closed with
+        /// `57014`.
+        cancel_wait_timeout: Duration = "10s", where positive => "must be more than 0";
+        /// A client that takes nothing of its result is closed, so that its server comes free.
+        client_write_timeout: Duration = "0s";
     }
 
     /// How clients log in.
@@ -252,6 +328,73 @@ settings! {
         log_connections: bool = true;
         /// Log each client that leaves, and why.
         log_disconnections: bool = true;
+    }
+
+    each {
+        /// What differs for one database, `[databases.shop]`: wins over the sections above. The name is the one clients
+        /// give; `[databases."*"]` is for those without a section of their own.
+        databases: DatabaseSettings {
+            /// The database's name on the server.
+            dbname: String, where |name: &String| !name.is_empty() => "must not be empty";
+            /// When a server connection goes back to the pool.
+            pool_mode: PoolMode;
+            /// Most connections to one server for this database and one user. `pool.pool_size` holds as well, for all.
+            pool_size: usize, where |n: &usize| (1..=100_000).contains(n) => "must be from 1 to 100000";
+            /// Connections beyond `pool_size` for clients that have waited for `reserve_pool_timeout`.
+            reserve_pool_size: usize, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+            /// Connections to keep open for each user of this database who has come.
+            min_pool_size: usize, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+            /// Most connections to one server for this database, over all users. 0: no limit.
+            max_db_connections: usize;
+            /// Most clients of this database at once. 0: no limit.
+            max_db_client_connections: usize;
+            /// A server connection older than this is closed when it is next free. 0: after one use.
+            server_lifetime: Duration;
+            /// Longest wait for a server connection. 0: for ever.
+            query_wait_timeout: Duration;
+            /// Runs once on each new server connection; see `pool.connect_query`.
+            connect_query: String;
+            /// An unnamed statement that is prepared again and again may be kept on the server under a name. Default
+            /// `true`.
+            reuse_unnamed: bool;
+            /// As in `[timeouts]`.
+            client_idle_timeout: Duration;
+            /// As in `[timeouts]`.
+            idle_transaction_timeout: Duration;
+            /// As in `[timeouts]`.
+            transaction_timeout: Duration;
+            /// As in `[timeouts]`.
+            query_timeout: Duration;
+            /// As in `[timeouts]`.
+            client_write_timeout: Duration;
+        }
+
+        /// What differs for one user, `[users.etl]`: wins over everything above. `[users."*"]` is for those without a
+        /// section of their own.
+        users: UserSettings {
+            /// When a server connection goes back to the pool.
+            pool_mode: PoolMode;
+            /// Most connections to one server for this user and one database.
+            pool_size: usize, where |n: &usize| (1..=100_000).contains(n) => "must be from 1 to 100000";
+            /// Connections beyond `pool_size` for clients that have waited for `reserve_pool_timeout`.
+            reserve_pool_size: usize, where |n: &usize| *n <= 100_000 => "must be at most 100000";
+            /// Most connections to one server for this user, over all databases. 0: no limit.
+            max_user_connections: usize;
+            /// Most clients of this user at once. 0: no limit.
+            max_user_client_connections: usize;
+            /// Longest wait for a server connection. 0: for ever.
+            query_wait_timeout: Duration;
+            /// As in `[timeouts]`.
+            client_idle_timeout: Duration;
+            /// As in `[timeouts]`.
+            idle_transaction_timeout: Duration;
+            /// As in `[timeouts]`.
+            transaction_timeout: Duration;
+            /// As in `[timeouts]`.
+            query_timeout: Duration;
+            /// As in `[timeouts]`.
+            client_write_timeout: Duration;
+        }
     }
 }
 

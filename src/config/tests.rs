@@ -125,3 +125,58 @@ proptest::proptest! {
         let _ = crate::document::render(&loaded.problems, false);
     }
 }
+
+#[test]
+fn a_users_section_wins_over_a_databases_and_that_over_all() {
+    let loaded = load_str(
+        "[pool]\nmax_db_connections = 9\n[timeouts]\nquery_timeout = '9s'\n\
+         [databases.shop]\ndbname = 'shop_2'\npool_mode = 'session'\npool_size = 5\nquery_timeout = '5s'\n\
+         client_idle_timeout = '5s'\nreuse_unnamed = false\nconnect_query = 'SET x.y = 1'\n\
+         [databases.'*']\nserver_lifetime = '7s'\nmax_db_connections = 0\n\
+         [users.etl]\npool_size = 2\nquery_timeout = 0\nmax_user_client_connections = 4\n",
+    );
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    let settings = loaded.settings;
+    let etl = settings.terms("etl", "shop");
+    assert_eq!((&*etl.dbname, etl.pool_mode, etl.pool_size), ("shop_2", PoolMode::Session, Some(2)));
+    assert_eq!((etl.times.query, etl.times.client_idle), (None, Some(Duration::from_secs(5))));
+    assert_eq!((etl.reuse_unnamed, etl.connect_query.as_deref()), (false, Some("SET x.y = 1")));
+    assert_eq!(etl.max_db_connections, Some(9));
+    let ann = settings.terms("ann", "shop");
+    assert_eq!((ann.pool_size, ann.times.query), (Some(5), Some(Duration::from_secs(5))));
+    let other = settings.terms("ann", "other");
+    assert_eq!((&*other.dbname, other.pool_size, other.max_db_connections), ("other", None, None));
+    assert_eq!(other.server_lifetime, Duration::from_secs(7));
+    assert_eq!((settings.user_clients("etl"), settings.user_clients("ann")), (Some(4), None));
+    assert_eq!(settings.shortest_timeout(), Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn mistakes_in_named_sections_have_their_places() {
+    let found = problems(
+        "[databases.shop]\npool_sise = 1\npool_size = 0\nmin_pool_size = 21\nquery_timeout = 'soon'\n\
+         [databases]\nblog = 3\n[users.\"a b\"]\npool_mode = 'sesion'\npool_size = 21\n[user.x]\n",
+    );
+    let expected = [
+        "t.toml:2:1: unknown setting `pool_sise` (did you mean `pool_size`?)",
+        "t.toml:3:13: `pool_size` must be from 1 to 100000",
+        "t.toml:4:17: `min_pool_size` must not be above pool_size, 0",
+        "t.toml:5:17: `query_timeout` must be a duration such as \"250ms\", \"5s\", \"10min\", \"1h\", or a number of seconds",
+        "t.toml:7:8: `blog` must be written as [databases.<name>], not an integer",
+        "t.toml:9:13: `pool_mode` must be one of transaction session statement; did you mean `session`?",
+        "t.toml:10:13: `pool_size` must not be above pool.pool_size, 20",
+        "t.toml:11:2: unknown setting `user` (did you mean `users`?)",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn named_sections_are_printed_and_read_again() {
+    let text = "primary = 'postgres://u@h/d'\n[databases.\"a b\"]\npool_size = 3\n[users.\"x\"]\nquery_timeout = '3s'\n";
+    let first = load_str(text);
+    let printed = print(&first.shown);
+    assert!(printed.contains("[databases.\"a b\"]\npool_size = 3 "), "{printed}");
+    let again = load_str(&printed);
+    assert!(again.problems.is_empty(), "{:?}", again.problems);
+    assert_eq!(format!("{:?}", first.settings), format!("{:?}", again.settings));
+}

@@ -95,6 +95,12 @@ impl SslMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     pub host: Host,
+    /// Tried when the first is not there, or is not what is wanted.
+    pub more_hosts: Vec<Host>,
+    /// What a server must be to be used.
+    pub target_session_attrs: TargetSessionAttrs,
+    /// Start anywhere in the list, not at its first host.
+    pub load_balance_hosts: bool,
     pub user: String,
     pub password: Option<Secret>,
     pub database: String,
@@ -105,11 +111,48 @@ pub struct ServerUrl {
     pub params: Vec<(String, String)>,
 }
 
+/// libpq's `target_session_attrs`, as far as it makes sense for a primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetSessionAttrs {
+    Any,
+    /// Not in recovery, and transactions are not read-only by default.
+    ReadWrite,
+    /// Not in recovery.
+    Primary,
+}
+
+impl TargetSessionAttrs {
+    const NAMES: [(&'static str, Self); 3] =
+        [("any", Self::Any), ("read-write", Self::ReadWrite), ("primary", Self::Primary)];
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, attrs)| *attrs == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl ServerUrl {
+    /// Every host, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        std::iter::once(&self.host).chain(&self.more_hosts)
+    }
+
+    /// The host that decides whether TLS is used with a driver that asks once for all: a socket has none.
+    pub fn tls_host(&self) -> &Host {
+        self.hosts().find(|host| matches!(host, Host::Tcp(..))).unwrap_or(&self.host)
+    }
+
+    /// What holds if nothing is said: of several hosts the primary is wanted.
+    fn usual_attrs(&self) -> TargetSessionAttrs {
+        if self.more_hosts.is_empty() { TargetSessionAttrs::Any } else { TargetSessionAttrs::Primary }
+    }
+
     /// Stands for a server that is not set.
     pub(super) fn unset() -> Self {
         Self {
             host: Host::Tcp(String::new(), 0),
+            more_hosts: Vec::new(),
+            target_session_attrs: TargetSessionAttrs::Any,
+            load_balance_hosts: false,
             user: String::new(),
             password: None,
             database: String::new(),
@@ -125,14 +168,23 @@ impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let password = if self.password.is_some() { ":********" } else { "" };
         let (user, database) = (escaped(&self.user), escaped(&self.database));
-        match &self.host {
-            Host::Tcp(..) => write!(f, "postgres://{user}{password}@{}/{database}", self.host)?,
-            Host::Unix(directory, port) => {
-                let directory = escaped(&directory.to_string_lossy());
-                write!(f, "postgres://{user}{password}@{directory}:{port}/{database}")?;
+        write!(f, "postgres://{user}{password}@")?;
+        for (i, host) in self.hosts().enumerate() {
+            f.write_str(if i == 0 { "" } else { "," })?;
+            match host {
+                Host::Tcp(..) => write!(f, "{host}")?,
+                Host::Unix(directory, port) => {
+                    write!(f, "{}:{port}", escaped(&directory.to_string_lossy()))?;
+                }
             }
         }
-        write!(f, "?sslmode={}", self.sslmode.name())?;
+        write!(f, "/{database}?sslmode={}", self.sslmode.name())?;
+        if self.target_session_attrs != self.usual_attrs() {
+            write!(f, "&target_session_attrs={}", self.target_session_attrs.name())?;
+        }
+        if self.load_balance_hosts {
+            f.write_str("&load_balance_hosts=random")?;
+        }
         for (name, value) in self.ssl.pairs() {
             write!(f, "&{name}={}", escaped(&value))?;
         }
@@ -145,8 +197,18 @@ impl fmt::Display for ServerUrl {
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_USER: &str = "postgres";
-const KEYWORDS: [&str; 8] =
-    ["host", "port", "user", "password", "dbname", "sslmode", "application_name", "options"];
+const KEYWORDS: [&str; 10] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "application_name",
+    "options",
+];
 
 /// TLS that could be left out is not begun with a handshake, as in libpq.
 const WEAK_DIRECT: &str = "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full";
@@ -173,7 +235,7 @@ impl std::str::FromStr for ServerUrl {
 type Pairs = Vec<(String, String)>;
 
 fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
-    let mut known: [Option<String>; 6] = Default::default();
+    let mut known: [Option<String>; 8] = Default::default();
     let mut params = Vec::new();
     let mut ssl = SslOptions::default();
     for (name, value) in pairs {
@@ -192,21 +254,14 @@ fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
             }
         }
     }
-    let [host, port, user, password, database, sslmode] = known;
-    let port = match port.filter(|port| !port.is_empty()) {
-        None => DEFAULT_PORT,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => port,
-            _ => return Err("the port must be a number from 1 to 65535".into()),
-        },
+    let [host, port, user, password, database, sslmode, attrs, balance] = known;
+    let mut hosts = hosts(&host.unwrap_or_default(), &port.unwrap_or_default())?.into_iter();
+    let host = hosts.next().ok_or(NO_HOST)?;
+    let load_balance_hosts = match balance.as_deref() {
+        None | Some("disable") => false,
+        Some("random") => true,
+        Some(_) => return Err("load_balance_hosts must be disable or random".into()),
     };
-    let host = host
-        .filter(|host| !host.is_empty())
-        .ok_or("no host: give host:port or the directory of a unix socket")?;
-    if host.contains(',') {
-        return Err("one host per URL: name the others in `replicas`".into());
-    }
-    let host = if host.starts_with('/') { Host::Unix(host.into(), port) } else { Host::Tcp(host, port) };
     let user = user.filter(|user| !user.is_empty()).unwrap_or_else(|| DEFAULT_USER.to_owned());
     let database = database.filter(|name| !name.is_empty()).unwrap_or_else(|| user.clone());
     let sslmode = match sslmode {
@@ -217,19 +272,72 @@ fn from_pairs(pairs: Pairs) -> Result<ServerUrl, String> {
             .map(|(_, mode)| *mode)
             .ok_or("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")?,
     };
-    if ssl.negotiation == SslNegotiation::Direct
-        && matches!(sslmode, SslMode::Disable | SslMode::Allow | SslMode::Prefer)
+    check_tls(sslmode, &ssl)?;
+    if [&user, &database].into_iter().chain(params.iter().flat_map(|(k, v)| [k, v])).any(|s| s.contains('\0'))
     {
+        return Err("a zero byte cannot stand in a name".into());
+    }
+    let mut url = ServerUrl {
+        host,
+        more_hosts: hosts.collect(),
+        target_session_attrs: TargetSessionAttrs::Any,
+        load_balance_hosts,
+        user,
+        password: password.map(Secret::new),
+        database,
+        sslmode,
+        ssl,
+        params,
+    };
+    url.target_session_attrs = match attrs {
+        None => url.usual_attrs(),
+        Some(name) => {
+            let known = TargetSessionAttrs::NAMES.iter().find(|(known, _)| *known == name);
+            known.map(|(_, attrs)| *attrs).ok_or("target_session_attrs must be any, read-write or primary")?
+        }
+    };
+    Ok(url)
+}
+
+fn check_tls(sslmode: SslMode, ssl: &SslOptions) -> Result<(), String> {
+    let weak = matches!(sslmode, SslMode::Disable | SslMode::Allow | SslMode::Prefer);
+    if ssl.negotiation == SslNegotiation::Direct && weak {
         return Err(WEAK_DIRECT.into());
     }
     if ssl.cert.is_some() != ssl.key.is_some() {
         return Err("sslcert and sslkey belong together".into());
     }
-    if [&user, &database].into_iter().chain(params.iter().flat_map(|(k, v)| [k, v])).any(|s| s.contains('\0'))
-    {
-        return Err("a zero byte cannot stand in a name".into());
+    Ok(())
+}
+
+const NO_HOST: &str = "no host: give host:port or the directory of a unix socket";
+
+/// libpq's lists: a port for each host, or one for all.
+fn hosts(hosts: &str, ports: &str) -> Result<Vec<Host>, String> {
+    let ports: Vec<_> = ports.split(',').collect();
+    let hosts: Vec<_> = hosts.split(',').collect();
+    if ports.len() != 1 && ports.len() != hosts.len() {
+        return Err(format!(
+            "{} ports for {} hosts: give one for each, or one for all",
+            ports.len(),
+            hosts.len()
+        ));
     }
-    Ok(ServerUrl { host, user, password: password.map(Secret::new), database, sslmode, ssl, params })
+    let one = |(at, host): (usize, &&str)| {
+        let port = match ports.get(at).or(ports.first()).copied().unwrap_or_default() {
+            "" => DEFAULT_PORT,
+            port => match port.parse::<u16>() {
+                Ok(port) if port > 0 => port,
+                _ => return Err("the port must be a number from 1 to 65535".to_owned()),
+            },
+        };
+        match *host {
+            "" => Err(NO_HOST.to_owned()),
+            host if host.starts_with('/') => Ok(Host::Unix(host.into(), port)),
+            host => Ok(Host::Tcp(host.to_owned(), port)),
+        }
+    };
+    hosts.iter().enumerate().map(one).collect()
 }
 
 fn url_pairs(rest: &str) -> Result<Pairs, String> {
@@ -248,12 +356,14 @@ fn url_pairs(rest: &str) -> Result<Pairs, String> {
             put("password", password)?;
         }
     }
-    let (host, port) = split_port(place)?;
-    if !host.is_empty() {
-        put("host", host)?;
+    let places: Vec<_> = place.split(',').map(split_port).collect::<Result<_, _>>()?;
+    let joined =
+        |part: fn(&(&str, Option<&str>)) -> String| places.iter().map(part).collect::<Vec<_>>().join(",");
+    if places.iter().any(|(host, _)| !host.is_empty()) {
+        put("host", &joined(|(host, _)| (*host).to_owned()))?;
     }
-    if let Some(port) = port {
-        put("port", port)?;
+    if places.iter().any(|(_, port)| port.is_some()) {
+        put("port", &joined(|(_, port)| port.unwrap_or_default().to_owned()))?;
     }
     put("dbname", database)?;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -348,100 +458,5 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn read(text: &str) -> ServerUrl {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_whole_url() {
-        let url =
-            read("postgresql://a%40b:p:w%2F@db.example:6000/shop?sslmode=verify-full&application_name=x%20y");
-        assert_eq!(url.host, Host::Tcp("db.example".into(), 6000));
-        assert_eq!((url.user.as_str(), url.database.as_str()), ("a@b", "shop"));
-        assert_eq!(url.password.as_ref().unwrap().expose(), "p:w/");
-        assert_eq!(url.sslmode, SslMode::VerifyFull);
-        assert_eq!(url.params, [("application_name".into(), "x y".into())]);
-    }
-
-    #[test]
-    fn defaults() {
-        let url = read("postgres://localhost");
-        assert_eq!(url.host, Host::Tcp("localhost".into(), 5432));
-        assert_eq!((url.user.as_str(), url.database.as_str()), ("postgres", "postgres"));
-        assert_eq!((url.sslmode, url.password), (SslMode::Prefer, None));
-        assert_eq!(read("postgres://app@[::1]:1/").database, "app");
-        assert_eq!(read("postgres://[::1]:1/").host, Host::Tcp("::1".into(), 1));
-    }
-
-    #[test]
-    fn unix_sockets_in_each_form() {
-        let expected = Host::Unix("/run/postgresql".into(), 5433);
-        for text in [
-            "postgres:///shop?host=/run/postgresql&port=5433",
-            "postgres://%2Frun%2Fpostgresql:5433/shop",
-            "host=/run/postgresql port=5433 dbname=shop",
-            "host = '/run/postgresql' port=5433 dbname=shop",
-        ] {
-            let url = read(text);
-            assert_eq!((&url.host, url.database.as_str()), (&expected, "shop"), "{text}");
-        }
-        assert_eq!(expected.socket_path().unwrap().to_string_lossy(), "/run/postgresql/.s.PGSQL.5433");
-    }
-
-    #[test]
-    fn tls_is_asked_for_in_libpqs_words() {
-        let url = read("postgres://h/?channel_binding=disable&sslcert=/c&sslkey=/k");
-        assert_eq!(url.ssl.channel_binding, super::super::ChannelBinding::Disable);
-        assert_eq!(url.ssl.files().map(|(name, _)| name).collect::<Vec<_>>(), ["sslcert", "sslkey"]);
-        for (bad, why) in [
-            ("channel_binding=always", "channel_binding must be disable or prefer or require"),
-            ("sslnegotiation=direct", WEAK_DIRECT),
-            ("sslcert=/c", "sslcert and sslkey belong together"),
-        ] {
-            assert_eq!(format!("postgres://h/?{bad}").parse::<ServerUrl>().unwrap_err(), why);
-        }
-    }
-
-    #[test]
-    fn quotes_in_keyword_form() {
-        assert_eq!(read(r"host=h password='a b\'c'").password.unwrap().expose(), "a b'c");
-    }
-
-    #[test]
-    fn no_error_and_no_print_shows_a_password() {
-        let bad = [
-            "postgres://u:geheim@h:99999/d",
-            "postgres://u:geheim@h/d?sslmode=always",
-            "postgres://u:geheim@h/d?wat=1",
-            "postgres://u:geheim%zz@h/d",
-            "mysql://u:geheim@h/d",
-            "host=h password='geheim",
-            "password=geheim port=1",
-            "u:geheim@h",
-            "postgres://u:geheim@a,b/d",
-        ];
-        for text in bad {
-            let error = text.parse::<ServerUrl>().unwrap_err();
-            assert!(!error.contains("geheim"), "{error}");
-        }
-        let url = read("postgres://u:geheim@h/d");
-        assert!(!format!("{url:?} {url}").contains("geheim"));
-        assert_eq!(url.to_string(), "postgres://u:********@h:5432/d?sslmode=prefer");
-    }
-
-    #[test]
-    fn what_is_shown_can_be_read_again() {
-        for text in [
-            "postgres://a%40b@h:1/d%2Fe?sslmode=require&options=-c%20x%3D1",
-            "host=/tmp user=x",
-            "host=h sslmode=require sslnegotiation=direct channel_binding=require sslcert=/a sslkey='/b c' sslrootcert=/d",
-        ] {
-            let url = read(text);
-            assert_eq!(read(&url.to_string()), url);
-        }
-    }
-}
+#[path = "url_tests.rs"]
+mod tests;

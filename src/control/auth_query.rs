@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::credentials::{CredentialsError, Known, Primary, Unavailable};
 use super::pg_tls::PgTls;
 use super::secret::Stored;
-use crate::config::{Host, Secret};
+use crate::config::Secret;
 use crate::pool::login::{self, ConnectError, Target};
 
 /// Control connections for secrets, and so questions answered at the same time; the others wait in line.
@@ -122,10 +122,7 @@ impl Service {
 fn pg_config(primary: &Primary) -> tokio_postgres::Config {
     let url = &primary.url;
     let mut config = tokio_postgres::Config::new();
-    match &url.host {
-        Host::Tcp(name, port) => config.host(name).port(*port),
-        Host::Unix(directory, port) => config.host_path(directory).port(*port),
-    };
+    super::topology::add_hosts(&mut config, url);
     config.user(&url.user).dbname(&url.database).application_name("pgsluice");
     if let Some(password) = &url.password {
         config.password(password.expose());
@@ -141,8 +138,10 @@ fn pg_config(primary: &Primary) -> tokio_postgres::Config {
     // Last, so that they hold. A start-up packet beats ALTER ROLE … SET and ALTER DATABASE … SET.
     options.push_str("-c search_path=pg_catalog -c statement_timeout=");
     options.push_str(&PATIENCE.as_millis().to_string());
-    config.options(&options).connect_timeout(PATIENCE);
-    PgTls::configure(&mut config, &primary.target.tls, &url.host);
+    config.options(&options);
+    PgTls::configure(&mut config, &primary.target.tls, url.tls_host());
+    // None of several hosts may use up the time of all.
+    config.connect_timeout(PATIENCE / u32::try_from(url.hosts().count()).unwrap_or(1));
     config
 }
 

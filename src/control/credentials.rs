@@ -35,7 +35,7 @@ pub use super::auth_query::Service;
 pub use super::secret::Stored;
 use super::userlist::{self, UserlistError};
 use crate::admin::is_console;
-use crate::config::{Host, Secret, ServerUrl};
+use crate::config::{Host, Secret, ServerUrl, Settings};
 use crate::pool::key::random;
 use crate::pool::login::Target;
 use crate::proxy::stream::Peer;
@@ -61,6 +61,8 @@ const MAX_NAME: usize = 63;
 pub struct Source {
     pub auth_file: Option<PathBuf>,
     pub primary: Option<Primary>,
+    /// What databases are called on the server.
+    pub settings: Option<Arc<Settings>>,
     /// See [`FRESH_FOR`].
     pub fresh_for: Duration,
 }
@@ -104,6 +106,7 @@ struct Shared {
     host: Option<Host>,
     /// The database of the primary's URL: who may be let into the console without a password must be let in there.
     home: Box<str>,
+    settings: Option<Arc<Settings>>,
     asking: Option<mpsc::Sender<Asked>>,
     users: Cache<Box<str>, Arc<Slot<Known>>>,
     doors: Cache<Door, Arc<Slot<bool>>>,
@@ -189,6 +192,7 @@ impl Credentials {
                 .map(|primary| primary.target)
                 .filter(|t| !t.tls.shows_certificate())
                 .map(|t| t.host),
+            settings: source.settings,
             asking,
             users: Cache::new(USERS),
             doors: Cache::new(DOORS),
@@ -253,6 +257,8 @@ impl Credentials {
     /// Whether a client without a password may come in because it could have done so without us: see above.
     pub async fn lets_in(&self, user: &str, database: &str, peer: &Peer) -> bool {
         let (Some(asking), Some(host)) = (&self.0.asking, &self.0.host) else { return false };
+        let terms = self.0.settings.as_ref().map(|settings| settings.terms(user, database));
+        let database = terms.as_ref().map_or(database, |terms| &terms.dbname);
         let could_connect = match host {
             Host::Unix(..) => {
                 let ours = rustix::process::geteuid().as_raw();

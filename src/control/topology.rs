@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Config, Statement};
 use super::lag::{History, Lag, Lsn};
 use super::pg_tls::PgTls;
 use super::snapshot::{PrimaryState, ReplicaState, Shared, Topology, publish};
-use crate::config::{Host, ServerTlsSettings, ServerUrl, Settings};
+use crate::config::{Host, ServerTlsSettings, ServerUrl, Settings, TargetSessionAttrs};
 use crate::proxy::tls::{ServerTls, TlsError};
 
 /// A server to watch.
@@ -207,6 +207,10 @@ impl Watcher {
             let answer = timeout(interval, session.ask(asked)).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {interval:?}")));
             let known = match answer {
+                Ok(answer) if answer.in_recovery && self.may_be_elsewhere() => {
+                    self.judge(answer);
+                    return false; // another of its hosts may be the primary by now
+                }
                 Ok(answer) => self.judge(answer),
                 Err(why) => {
                     self.report(Err(Fault::Unreachable(why)), None);
@@ -218,6 +222,10 @@ impl Watcher {
             let pause = if known { interval } else { impatience.next().min(interval) };
             sleep(pause.saturating_sub(asked.elapsed())).await;
         }
+    }
+
+    fn may_be_elsewhere(&self) -> bool {
+        matches!(self.role, Role::Primary) && !self.server.url.more_hosts.is_empty()
     }
 
     /// -> false if the lag is not known yet.
@@ -366,20 +374,32 @@ async fn connect(server: &Server, watch: &Watch) -> Result<(Client, JoinHandle<(
 fn client_config(server: &Server, watch: &Watch) -> Config {
     let url = &server.url;
     let mut config = Config::new();
-    match &url.host {
-        Host::Tcp(host, port) => config.host(host).port(*port),
-        Host::Unix(directory, port) => config.host_path(directory).port(*port),
-    };
+    add_hosts(&mut config, url);
+    // None of them may use up the time of all.
+    config.connect_timeout(watch.connect_timeout / u32::try_from(url.hosts().count()).unwrap_or(1));
     config.user(&url.user).dbname(&url.database).application_name("pgsluice topology");
     if let Some(password) = &url.password {
         config.password(password.expose());
     }
-    PgTls::configure(&mut config, &server.tls, &url.host);
+    PgTls::configure(&mut config, &server.tls, url.tls_host());
     // A probe that hangs in the server ends there too, so that hung ones do not pile up.
     let own = format!("-c statement_timeout={}", watch.check_interval.as_millis().max(1));
     let given = url.params.iter().find(|(name, _)| name == "options").map(|(_, options)| options);
     config.options(given.map_or(own.clone(), |given| format!("{given} {own}")));
     config
+}
+
+/// Every host of the URL, and what they must be: the driver goes through them in order.
+pub(super) fn add_hosts(config: &mut Config, url: &ServerUrl) {
+    for host in url.hosts() {
+        match host {
+            Host::Tcp(host, port) => config.host(host).port(*port),
+            Host::Unix(directory, port) => config.host_path(directory).port(*port),
+        };
+    }
+    if url.target_session_attrs != TargetSessionAttrs::Any {
+        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+    }
 }
 
 /// An error with its causes in one line. Holds nothing of the password.

@@ -215,6 +215,49 @@ impl Drop for ClientPresence {
     }
 }
 
+/// A time that ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Timeout {
+    ClientIdle,
+    IdleTransaction,
+    Transaction,
+    Query,
+    CancelWait,
+    ClientWrite,
+    QueryWait,
+    ClientLogin,
+}
+
+impl Timeout {
+    /// Also the settings' names, without `_timeout`.
+    pub const LABELS: [&'static str; 8] = [
+        "client_idle",
+        "idle_transaction",
+        "transaction",
+        "query",
+        "cancel_wait",
+        "client_write",
+        "query_wait",
+        "client_login",
+    ];
+
+    /// The setting that says how long.
+    #[must_use]
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::ClientIdle => "client_idle_timeout",
+            Self::IdleTransaction => "idle_transaction_timeout",
+            Self::Transaction => "transaction_timeout",
+            Self::Query => "query_timeout",
+            Self::CancelWait => "cancel_wait_timeout",
+            Self::ClientWrite => "client_write_timeout",
+            Self::QueryWait => "query_wait_timeout",
+            Self::ClientLogin => "client_login_timeout",
+        }
+    }
+}
+
 /// The guard's two caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -250,6 +293,7 @@ pub struct ThreadMeters {
     pub client_bytes_received: Cell,
     pub client_bytes_sent: Cell,
     pub(super) client_logins: [Cell; 2],
+    pub(super) timeouts: [Cell; Timeout::LABELS.len()],
 }
 
 impl ThreadMeters {
@@ -267,6 +311,7 @@ impl ThreadMeters {
             client_bytes_received: Cell::default(),
             client_bytes_sent: Cell::default(),
             client_logins: Default::default(),
+            timeouts: Default::default(),
         }
     }
 
@@ -325,6 +370,11 @@ impl ThreadMeters {
     /// A client's log-in ended.
     pub fn client_login(&self, succeeded: bool) {
         self.client_logins[usize::from(!succeeded)].add(1);
+    }
+
+    /// A time ran out.
+    pub fn timeout(&self, timeout: Timeout) {
+        self.timeouts[timeout as usize].add(1);
     }
 
     /// What a statement cost, to its fingerprint's row. Allocates only for a fingerprint not tracked.

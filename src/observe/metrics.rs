@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use super::counters::{ACTIONS, CacheLevel, ClientState, KINDS, MODES, ServerState};
+use super::counters::{ACTIONS, CacheLevel, ClientState, KINDS, MODES, ServerState, Timeout};
 use super::exposition::{Text, seconds};
 use super::fingerprints::Sample;
 use super::labels::{OTHER, Slot};
@@ -68,6 +68,8 @@ metrics! {
         "Logged-in clients: idle, active (hold a server) or waiting for one.";
     CLIENT_LOGINS: Counter "client_logins_total" ["result"]
         "Log-ins of clients that ended, ok or failed.";
+    TIMEOUTS: Counter "timeouts_total" ["timeout"]
+        "Times that ran out, by the setting that says how long.";
     CLIENT_BYTES: Counter "client_bytes_total" ["direction"]
         "Bytes received from and sent to logged-in clients, without what TLS adds.";
     SERVER_CONNECTIONS: Gauge "server_connections" ["server", "database", "user", "state"]
@@ -269,6 +271,9 @@ fn connections(whole: &Whole<'_>, totals: &Totals) {
     }
     for (result, count) in RESULTS.iter().zip(totals.client_logins) {
         whole.counter(&CLIENT_LOGINS, &[result], count);
+    }
+    for (timeout, count) in Timeout::LABELS.iter().zip(totals.timeouts) {
+        whole.counter(&TIMEOUTS, &[timeout], count);
     }
     whole.counter(&CLIENT_BYTES, &["received"], totals.client_bytes_received);
     whole.counter(&CLIENT_BYTES, &["sent"], totals.client_bytes_sent);

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::counters::{BUCKETS, Cell, Histogram, KINDS, PoolMeter, SLOTS_PER_CHUNK, ThreadMeters, VERDICTS};
+use super::counters::{
+    BUCKETS, Cell, Histogram, KINDS, PoolMeter, SLOTS_PER_CHUNK, ThreadMeters, Timeout, VERDICTS,
+};
 use super::labels::Slot;
 use super::locked;
 use crate::guard::Effects;
@@ -71,6 +73,7 @@ pub struct Totals {
     pub client_bytes_received: u64,
     pub client_bytes_sent: u64,
     pub client_logins: [u64; 2],
+    pub timeouts: [u64; Timeout::LABELS.len()],
 }
 
 fn sum<const N: usize>(totals: &mut [u64; N], cells: &[Cell; N]) {
@@ -110,6 +113,7 @@ impl Totals {
         sum(&mut self.cache_hits, &thread.cache_hits);
         sum(&mut self.cache_misses, &thread.cache_misses);
         sum(&mut self.client_logins, &thread.client_logins);
+        sum(&mut self.timeouts, &thread.timeouts);
         self.parse_failures += thread.parse_failures.get();
         self.client_bytes_received += thread.client_bytes_received.get();
         self.client_bytes_sent += thread.client_bytes_sent.get();

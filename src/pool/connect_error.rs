@@ -31,6 +31,9 @@ pub enum ConnectError {
     /// The server does not speak the protocol, or not as it must.
     #[error("{host}: {problem}")]
     Protocol { host: Host, problem: String },
+    /// It is not what is wanted: a standby, or read-only.
+    #[error("{host}: {problem}")]
+    Unfit { host: Host, problem: &'static str },
     /// It asks for what we do not have.
     #[error("{host}: {problem}")]
     NoKey { host: Host, problem: &'static str },

@@ -8,6 +8,7 @@
 /// What the console shows of a connection.
 pub mod card;
 mod connect_error;
+pub mod hosts;
 pub mod key;
 pub mod login;
 mod notices;
@@ -16,6 +17,7 @@ mod prove;
 pub mod reset;
 mod owner;
 mod queue;
+mod quota;
 mod server;
 
 pub use notices::LoginNotices;
@@ -29,26 +31,25 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
+use crate::config::{Settings, Terms};
 use crate::guard::Lane;
 use crate::observe::limiter::Limiter;
+use crate::pool::hosts::Hosts;
 use crate::pool::key::LoginKey;
 use crate::pool::login::Target;
 use queue::NodeState;
+use quota::{Quota, Quotas};
 
-/// How long things may take and last. From the settings.
+/// What holds for a server, whoever uses it. From the settings.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most connections to one server.
     pub pool_size: usize,
     /// Of these: most that clients may hold for their session state.
     pub max_pinned: usize,
-    pub min_pool_size: usize,
-    /// `None`: for ever.
-    pub query_wait_timeout: Option<Duration>,
-    pub query_wait_notify: Option<Duration>,
     pub server_connect_timeout: Duration,
+    /// `None`: for ever.
     pub server_idle_timeout: Option<Duration>,
-    pub server_lifetime: Duration,
     pub server_login_retry: Duration,
     pub max_prepared_statements: usize,
 }
@@ -57,11 +58,16 @@ pub struct Limits {
 pub struct Node {
     /// `host:port`, the label in metrics.
     pub name: Arc<str>,
+    /// The first of its hosts.
     pub target: Target,
+    pub hosts: Hosts,
     pub lane: Lane,
     pub limits: Limits,
+    /// What holds for each user and database.
+    settings: Arc<Settings>,
+    quotas: Quotas,
     threads: usize,
-    /// Clients in the queue. Read without the lock: zero is the common case.
+    /// Clients in the queue that are not blocked by a cap of their own. Read without the lock: zero is the common case.
     waiting: AtomicUsize,
     /// Clients that hold a server for their session state.
     pinned: AtomicUsize,
@@ -92,8 +98,12 @@ pub enum Purpose {
 pub struct KeyPool {
     pub node: Arc<Node>,
     pub user: Arc<str>,
+    /// As clients name it; on the server it is `terms.dbname`.
     pub database: Arc<str>,
     pub purpose: Purpose,
+    pub terms: Terms,
+    /// Caps below the node's own.
+    quotas: Box<[Arc<Quota>]>,
     /// One stack per data thread. Boxed: a server moves between stack and client at each transaction.
     #[allow(clippy::vec_box, reason = "a pointer moves, not a connection's state")]
     idle: Box<[Mutex<Vec<Box<Server>>>]>,
@@ -148,12 +158,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Node {
     #[must_use]
-    pub fn new(name: &str, target: Target, lane: Lane, limits: Limits, threads: usize) -> Arc<Self> {
+    pub fn new(
+        name: &str,
+        target: Target,
+        lane: Lane,
+        limits: Limits,
+        settings: &Arc<Settings>,
+        threads: usize,
+    ) -> Arc<Self> {
+        let hosts = Hosts::only(&target);
+        Self::with_hosts(name, hosts, lane, limits, settings, threads)
+    }
+
+    /// With several hosts.
+    #[must_use]
+    pub fn with_hosts(
+        name: &str,
+        hosts: Hosts,
+        lane: Lane,
+        limits: Limits,
+        settings: &Arc<Settings>,
+        threads: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
-            target,
+            target: hosts.target(0).clone(),
+            hosts,
             lane,
             limits,
+            settings: Arc::clone(settings),
+            quotas: Quotas::default(),
             threads: threads.max(1),
             waiting: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
@@ -179,11 +213,14 @@ impl Node {
         let (name, db): (Arc<str>, Arc<str>) = (user.into(), database.into());
         let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db), purpose)).or_insert_with(|| {
             let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+            let terms = self.settings.terms(user, database);
             Arc::new(KeyPool {
                 node: Arc::clone(self),
+                quotas: self.quotas.of(&name, &db, &terms),
                 user: name,
                 database: db,
                 purpose,
+                terms,
                 idle: (0..self.threads).map(|_| Mutex::default()).collect(),
                 open: AtomicUsize::new(0),
                 logging_in: AtomicUsize::new(0),
@@ -226,12 +263,6 @@ impl Node {
         cards
     }
 
-    /// Clients in the queue.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     /// Logs that a log-in failed; bounded.
     pub(crate) fn complain(&self, pool: &KeyPool, error: &login::ConnectError) {
         let Some(suppressed) = self.trouble.admit(Instant::now()) else { return };
@@ -265,7 +296,7 @@ impl KeyPool {
     /// there is room for another connection, none that is another client's.
     #[must_use]
     pub fn try_checkout(&self, thread: usize, client: ClientId) -> Option<Box<Server>> {
-        if self.node.waiting.load(Ordering::SeqCst) > 0 {
+        if self.is_claimed() {
             return None;
         }
         self.take(thread, client, self.node.full.load(Ordering::Relaxed))
@@ -291,11 +322,20 @@ impl KeyPool {
     /// nobody's.
     #[must_use]
     pub fn claim(&self, thread: usize, client: ClientId) -> Option<i32> {
+        let mut gone = Vec::new();
         let mut idle = lock(self.idle.get(thread)?);
-        let at = owner::choice(&idle, client, false)?;
-        let server = idle.get_mut(at)?;
-        server.belong_to(client);
-        Some(server.pid)
+        // The one that has rested longest: its process id was another client's longest ago.
+        while let Some(at) = idle.iter().position(|server| server.owner == NOBODY) {
+            let server = idle.get_mut(at)?;
+            if !server.is_dead() {
+                server.belong_to(client);
+                return Some(server.pid);
+            }
+            gone.push(idle.remove(at));
+        }
+        drop(idle);
+        drop(gone); // outside the lock: their places go to whoever waits
+        None
     }
 
     /// The client has left: what was its own is nobody's, or closed if it is worn.
@@ -328,14 +368,14 @@ impl KeyPool {
         }
         server.idle_since = now;
         server.card.rest(now);
-        if self.node.waiting.load(Ordering::SeqCst) == 0 {
+        if !self.is_claimed() {
             let thread = server.thread;
             match self.idle.get(thread) {
                 Some(stack) => lock(stack).push(server),
                 None => return,
             }
             // A client may have joined the queue between the look and the push, and not have seen this one.
-            if self.node.waiting.load(Ordering::SeqCst) == 0 {
+            if !self.is_claimed() {
                 return;
             }
             match self.pop(thread) {
@@ -354,7 +394,7 @@ impl KeyPool {
         let mut stack = lock(stack);
         let mut i = 0;
         while let Some(server) = stack.get_mut(i) {
-            let spare = self.open.load(Ordering::Relaxed) - gone.len() > limits.min_pool_size;
+            let spare = self.open.load(Ordering::Relaxed) - gone.len() > self.terms.min_pool_size;
             let idle = limits.server_idle_timeout.is_some_and(|t| now.duration_since(server.idle_since) >= t);
             if now >= server.expires || (idle && spare) || server.is_dead() {
                 gone.push(stack.remove(i));
@@ -412,68 +452,9 @@ impl KeyPool {
         if self.purpose == Purpose::Dedicated {
             return 0;
         }
-        self.node.limits.min_pool_size.saturating_sub(self.open.load(Ordering::Relaxed))
+        self.terms.min_pool_size.saturating_sub(self.open.load(Ordering::Relaxed))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Host, Secret};
-    use crate::proxy::tls::ServerTls;
-
-    pub(super) fn node(port: u16) -> Arc<Node> {
-        let second = Duration::from_secs(1);
-        let limits = Limits {
-            pool_size: 1,
-            max_pinned: 1,
-            min_pool_size: 0,
-            query_wait_timeout: Some(second),
-            query_wait_notify: None,
-            server_connect_timeout: second,
-            server_idle_timeout: None,
-            server_lifetime: second,
-            server_login_retry: second,
-            max_prepared_statements: 0,
-        };
-        let host = Host::Tcp("127.0.0.1".to_owned(), port);
-        let target = Target { host, tls: ServerTls::disabled(), connect_timeout: second };
-        Node::new("primary", target, Lane::Primary, limits, 1)
-    }
-
-    #[test]
-    fn a_refused_key_is_forgotten_and_a_newer_one_is_not() {
-        let pool = node(1).pool("ann", "shop");
-        let key = || LoginKey::Password(Arc::new(key::Password::new(Secret::new("secret"))));
-        let (refused, newer) = (key(), key());
-        pool.set_login(&refused);
-        pool.set_login(&newer);
-        pool.unset_login(&refused);
-        assert!(pool.login().is(&newer));
-        pool.unset_login(&newer);
-        assert!(pool.login().is(&LoginKey::None));
-    }
-
-    #[test]
-    fn dedicated_connections_are_counted_with_the_others_and_never_kept_ready() {
-        let node = node(1);
-        let (shared, own) = (node.pool("ann", "shop"), node.pool_for("ann", "shop", Purpose::Dedicated));
-        assert!(!Arc::ptr_eq(&shared, &own));
-        let permit = own.spare_permit();
-        assert!(permit.is_some());
-        assert_eq!(node.census().len(), 1);
-        assert_eq!(node.census()[0].active, 1);
-        assert_eq!(own.missing(), 0);
-        assert!(shared.spare_permit().is_none(), "they count under the cap");
-    }
-
-    #[test]
-    fn the_census_keeps_its_order() {
-        let node = node(1);
-        let names: Vec<_> = (0..500).rev().map(|n| format!("user{n}")).collect();
-        for name in &names {
-            let _ = node.pool(name, "shop");
-        }
-        assert!(node.census().iter().map(|row| &*row.user).eq(names.iter()));
-    }
-}
+mod tests;

@@ -7,10 +7,12 @@ use super::key::LoginKey;
 use super::login::{self, ConnectError};
 use super::owner::NOBODY;
 use super::queue::{Grant, Permit};
+use super::reset::{self, AskError};
 use super::server::Server;
-use super::{KeyPool, LoginNotices, Node};
+use super::{KeyPool, LoginNotices, Purpose};
 use crate::proxy::pipe::Pipe;
 use crate::session::Backend;
+use crate::wire::backend as view;
 use crate::wire::reply;
 use crate::wire::sqlstate::{self, SqlState};
 
@@ -22,6 +24,8 @@ pub enum OpenError {
     Connect(ConnectError),
     /// The connection broke before its first use.
     Io(std::io::Error),
+    /// The server refused `connect_query`: its ErrorResponse.
+    ConnectQuery(Box<[u8]>),
     /// The permit's pool is gone: a fault of ours.
     Lost,
 }
@@ -36,6 +40,11 @@ impl OpenError {
             }
             Self::Connect(error) => (error.sqlstate(), error.to_string()),
             Self::Io(error) => (sqlstate::CONNECTION_FAILURE, format!("server connection failed: {error}")),
+            Self::ConnectQuery(body) => {
+                let text = |code| view::field(body, code).unwrap_or_default();
+                let message = format!("connect_query: {}", String::from_utf8_lossy(text(b'M')));
+                (text(b'C').try_into().unwrap_or(sqlstate::CONNECTION_FAILURE), message)
+            }
             Self::Lost => (sqlstate::INTERNAL_ERROR, "the pool is gone".to_owned()),
         }
     }
@@ -44,7 +53,7 @@ impl OpenError {
     pub fn reply(&self, out: &mut Vec<u8>) {
         match self {
             Self::Connect(error) => error.reply(out),
-            Self::Io(_) | Self::Lost => {
+            Self::Io(_) | Self::ConnectQuery(_) | Self::Lost => {
                 let (code, message) = self.for_client();
                 reply::error_response(out, reply::Severity::Fatal, code, &message, "", "");
             }
@@ -102,13 +111,14 @@ pub async fn open_with(
     let node = &pool.node;
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = login::connect(&node.target, &pool.user, &pool.database, key, parameters).await;
+        let attempt = node.hosts.connect(&pool.user, &pool.terms.dbname, key, parameters).await;
         pool.logged_in(attempt.is_ok());
         let error = match attempt {
-            Ok(mut greeting) => {
+            Ok((host, mut greeting)) => {
                 pool.set_notices(LoginNotices::of(&mut greeting));
                 let card = Shown::new(&pool, &greeting.stream, greeting.pid);
-                return Ok(Box::new(welcome(greeting, card, permit, thread, node)));
+                return prepared(Box::new(welcome((host, greeting), card, permit, thread, &pool)), &pool)
+                    .await;
             }
             Err(error) => error,
         };
@@ -126,35 +136,68 @@ pub async fn open_with(
     }
 }
 
+/// Runs the connect query, once, before anybody uses the connection.
+async fn prepared(mut server: Box<Server>, pool: &KeyPool) -> Result<Box<Server>, OpenError> {
+    // A connection that is one client's own may not know SQL at all.
+    let query = pool.terms.connect_query.as_ref().filter(|_| pool.purpose == Purpose::Shared);
+    let Some(sql) = query else { return Ok(server) };
+    let limit = pool.node.limits.server_connect_timeout;
+    let late =
+        || AskError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "connect_query takes too long"));
+    let asked = tokio::time::timeout(limit, reset::ask(&mut server, sql)).await;
+    match asked.unwrap_or_else(|_| Err(late())) {
+        Ok(()) if server.backend.idle() => {
+            server.backend.connected_with(sql);
+            Ok(server)
+        }
+        Ok(()) => {
+            let why = "connect_query leaves a transaction open";
+            Err(OpenError::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, why)))
+        }
+        Err(AskError::Io(error)) => Err(OpenError::Io(error)),
+        Err(AskError::Server(body)) => {
+            let error = view::field(&body, b'M').unwrap_or_default();
+            let (user, database, error) = (&pool.user, &pool.database, String::from_utf8_lossy(error));
+            tracing::warn!(server = %pool.node.name, %user, %database, %error, "connect_query failed");
+            Err(OpenError::ConnectQuery(body))
+        }
+    }
+}
+
 /// Whether the same question may be answered otherwise in a while.
-fn may_pass(error: &ConnectError) -> bool {
+pub(super) fn may_pass(error: &ConnectError) -> bool {
     match error {
         ConnectError::Server { error, .. } => [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW]
             .iter()
             .any(|code| error.sqlstate() == code),
-        ConnectError::Local(_) | ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => true,
+        ConnectError::Local(_)
+        | ConnectError::Unreachable { .. }
+        | ConnectError::Timeout { .. }
+        | ConnectError::Unfit { .. } => true,
         _ => false,
     }
 }
 
 fn welcome(
-    greeting: login::ServerGreeting,
+    (host, greeting): (usize, login::ServerGreeting),
     card: Shown,
     permit: Permit,
     thread: usize,
-    node: &Node,
+    pool: &KeyPool,
 ) -> Server {
-    let (lane, limits) = (node.lane, &node.limits);
+    let lane = pool.node.lane;
     let reported = greeting.parameters.into_iter().map(|(k, v)| (String::from(k), String::from(v)));
     let now = Instant::now();
     // Up to a tenth earlier, so that connections opened together do not end together.
-    let lifetime = limits.server_lifetime - limits.server_lifetime.mul_f64(random() * 0.1);
+    let lifetime = pool.terms.server_lifetime;
+    let lifetime = lifetime - lifetime.mul_f64(random() * 0.1);
     Server {
         pipe: Pipe::new(greeting.stream),
-        backend: Backend::new(lane, limits.max_prepared_statements, reported),
+        backend: Backend::new(lane, pool.node.limits.max_prepared_statements, reported),
         carry: Vec::new(),
         pid: greeting.pid,
         cancel_key: greeting.cancel_key,
+        host,
         thread,
         idle_since: now,
         owner: NOBODY,
@@ -173,7 +216,7 @@ fn jitter(pause: Duration) -> Duration {
 }
 
 /// From 0 to 1, good enough to spread things.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -110,6 +110,12 @@ pub async fn clean(mut server: Box<Server>, reset_query: Option<&str>) -> Option
                 return false;
             }
             server.backend.was_reset();
+            let again = server.permit.pool().and_then(|pool| pool.terms.connect_query.clone());
+            if let Some(sql) = again
+                && ask(&mut server, &sql).await.is_err()
+            {
+                return false;
+            }
         }
         server.backend.idle()
     };

@@ -28,6 +28,8 @@ pub struct Server {
     /// What a CancelRequest to it must say.
     pub pid: i32,
     pub cancel_key: Box<[u8]>,
+    /// Which of its node's hosts it is connected to.
+    pub host: usize,
     /// The data thread its socket is registered with.
     pub thread: usize,
     pub idle_since: Instant,

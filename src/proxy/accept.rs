@@ -19,6 +19,7 @@ use super::thread::{Shared, Thread};
 use super::{cancel, client_log, greet};
 use crate::admin;
 use crate::config::ListenAddr;
+use crate::observe::counters::Timeout;
 use crate::observe::limiter::Limiter;
 use crate::wire::sqlstate::{self, SqlState};
 
@@ -271,6 +272,7 @@ async fn login(
         }
         Err(_) => {
             thread.meters.client_login(false);
+            thread.meters.timeout(Timeout::ClientLogin);
             client_log::refused(shared, peer, &"client_login_timeout");
         }
     }

@@ -8,8 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::drive::{Closed, Drive};
+use super::vigil::Vigil;
 use crate::guard::Lane;
-use crate::observe::counters::ClientState;
+use crate::observe::counters::{ClientState, Timeout};
 use crate::pool::open::{self, OpenError};
 use crate::pool::{Entered, Grant, KeyPool, Server, Waiting};
 use crate::wire::{reply, sqlstate};
@@ -29,7 +30,17 @@ enum Denied {
     Canceled,
     Shutdown,
     Killed,
+    /// The client does not wait any more.
+    Gone,
     Open(OpenError),
+}
+
+/// What happens to a client in the queue after a while.
+#[derive(Clone, Copy)]
+enum Then {
+    Tell,
+    Reserve,
+    GiveUp,
 }
 
 impl Drive {
@@ -57,22 +68,32 @@ impl Drive {
                 self.link(server);
                 Acquired::Goes
             }
-            Err(denied) => self.denied(denied, started),
+            Err(denied) => self.denied(denied, &pool, started),
         }
     }
 
-    fn denied(&mut self, denied: Denied, started: Instant) -> Acquired {
+    fn denied(&mut self, denied: Denied, pool: &KeyPool, started: Instant) -> Acquired {
         match denied {
             Denied::Shutdown => return Acquired::Closed(Closed::Shutdown),
             Denied::Killed => return Acquired::Closed(Closed::Killed),
+            Denied::Gone => return Acquired::Closed(Closed::Client),
             Denied::Canceled => {
                 let message = "canceling statement due to user request".to_owned();
                 self.session.decline(sqlstate::QUERY_CANCELED, message, None);
             }
             Denied::Timeout => {
-                let message =
-                    format!("no server connection came free within {} s", started.elapsed().as_secs());
-                let hint = "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions.";
+                self.thread.meters.timeout(Timeout::QueryWait);
+                let (setting, size, _) = pool.shortage();
+                let message = format!(
+                    "no server connection came free within {} s: {setting} is {size}",
+                    started.elapsed().as_secs()
+                );
+                let hint = match setting.as_str() {
+                    "pool.pool_size" => {
+                        "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions."
+                    }
+                    _ => "Raise that cap or query_wait_timeout, or shorten transactions.",
+                };
                 self.session.decline(sqlstate::TOO_MANY_CONNECTIONS, message, Some(hint));
             }
             Denied::Open(error) => {
@@ -87,18 +108,46 @@ impl Drive {
         let deadline = match pool.node.lane {
             // The primary can do it: no reason to try a replica twice.
             Lane::Replica => Some(started),
-            Lane::Primary => pool.node.limits.query_wait_timeout.map(|t| started + t),
+            Lane::Primary => pool.terms.query_wait_timeout.map(|t| started + t),
         };
+        let mut vigil = Vigil::new(self.carry.len());
         loop {
             let grant = match pool.enter(self.thread.index, self.id) {
                 Entered::Granted(grant) => grant,
-                Entered::Queued(waiting) => self.queue(waiting, pool, started).await?,
+                Entered::Queued(waiting) => self.queue(waiting, pool, started, &mut vigil).await?,
             };
-            let redeemed = open::redeem(grant, pool, self.thread.index, deadline).await;
-            if let Some(server) = redeemed.map_err(Denied::Open)? {
+            let mut opening = pin!(open::redeem(grant, pool, self.thread.index, deadline));
+            let redeemed = poll_fn(|cx| match opening.as_mut().poll(cx) {
+                Poll::Ready(redeemed) => Poll::Ready(redeemed.map_err(Denied::Open)),
+                Poll::Pending => self.interrupted(&mut vigil, cx).map(Err),
+            });
+            if let Some(server) = redeemed.await? {
                 return Ok(server);
             }
         }
+    }
+
+    /// Something happened to the client while it has no server.
+    fn interrupted(&mut self, vigil: &mut Vigil, cx: &mut std::task::Context<'_>) -> Poll<Denied> {
+        if self.mailbox.has_mail() {
+            if self.mailbox.take_cancel() {
+                return Poll::Ready(Denied::Canceled);
+            }
+            if self.mailbox.killed() {
+                return Poll::Ready(Denied::Killed);
+            }
+            if self.mailbox.shutting_down() {
+                return Poll::Ready(Denied::Shutdown);
+            }
+        }
+        let before = self.carry.len();
+        let gone = vigil.poll(&mut self.client.stream, &mut self.carry, cx);
+        let read = self.carry.len() - before;
+        if read > 0 {
+            self.ident.client_meter.received.add(read as u64);
+            self.thread.shared.buffered.set(&mut self.buffered, self.carry.capacity());
+        }
+        gone.map(|()| Denied::Gone)
     }
 
     /// Waits its turn; tells the client why, once.
@@ -107,48 +156,58 @@ impl Drive {
         mut waiting: Waiting,
         pool: &KeyPool,
         started: Instant,
+        vigil: &mut Vigil,
     ) -> Result<Grant, Denied> {
-        let limits = &pool.node.limits;
-        let left = |limit: Option<Duration>| limit.map(|t| t.saturating_sub(started.elapsed()));
-        let notify = left(limits.query_wait_notify).unwrap_or(Duration::MAX);
-        let give_up = left(limits.query_wait_timeout).unwrap_or(Duration::MAX);
-        // One timer for both: most waits end long before either.
-        let mut told = notify >= give_up;
-        let mut alarm = pin!(sleep(notify.min(give_up)));
+        // One timer for all: most waits end long before any.
+        let mut coming = coming(pool).into_iter().peekable();
+        let until = |next: Option<&(Duration, Then)>| {
+            sleep(next.map_or(Duration::MAX, |(at, _)| at.saturating_sub(started.elapsed())))
+        };
+        let mut alarm = pin!(until(coming.peek()));
         poll_fn(|cx| {
-            if let Poll::Ready(grant) = Pin::new(&mut waiting).poll(cx) {
-                return Poll::Ready(grant.ok_or(Denied::Timeout));
-            }
-            if self.mailbox.has_mail() {
-                if self.mailbox.take_cancel() {
-                    return Poll::Ready(Err(Denied::Canceled));
+            loop {
+                if let Poll::Ready(grant) = Pin::new(&mut waiting).poll(cx) {
+                    return Poll::Ready(grant.ok_or(Denied::Timeout));
                 }
-                if self.mailbox.killed() {
-                    return Poll::Ready(Err(Denied::Killed));
+                if let Poll::Ready(denied) = self.interrupted(vigil, cx) {
+                    return Poll::Ready(Err(denied));
                 }
-                if self.mailbox.shutting_down() {
-                    return Poll::Ready(Err(Denied::Shutdown));
+                if alarm.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
                 }
+                match coming.next().map(|(_, then)| then) {
+                    Some(Then::Tell) => {
+                        self.push(|out| tell(out, pool));
+                        let _ = self.client.drain(cx);
+                    }
+                    Some(Then::Reserve) => waiting.may_use_reserve(),
+                    Some(Then::GiveUp) | None => return Poll::Ready(Err(Denied::Timeout)),
+                }
+                alarm.set(until(coming.peek()));
             }
-            if alarm.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if told {
-                return Poll::Ready(Err(Denied::Timeout));
-            }
-            told = true;
-            self.push(|out| tell(out, limits.pool_size, pool.node.waiting()));
-            let _ = self.client.drain(cx);
-            alarm.set(sleep(give_up - notify));
-            alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
         })
         .await
     }
 }
 
-fn tell(out: &mut Vec<u8>, size: usize, waiting: usize) {
+/// What happens to a client that waits, and when, in order.
+fn coming(pool: &KeyPool) -> Vec<(Duration, Then)> {
+    let terms = &pool.terms;
+    let reserve = (terms.reserve_pool_size > 0).then_some(terms.reserve_pool_timeout);
+    let all = [
+        (terms.query_wait_timeout, Then::GiveUp),
+        (reserve, Then::Reserve),
+        (terms.query_wait_notify, Then::Tell),
+    ];
+    let mut coming: Vec<_> = all.into_iter().filter_map(|(at, then)| at.map(|at| (at, then))).collect();
+    coming.sort_by_key(|(at, _)| *at);
+    coming
+}
+
+fn tell(out: &mut Vec<u8>, pool: &KeyPool) {
     let message = "waiting for a server connection";
-    let detail = format!("All {size} connections are in use; {waiting} clients wait.");
+    let (setting, size, waiting) = pool.shortage();
+    let detail = format!("All {size} connections of {setting} are in use; {waiting} clients wait.");
     let hint = "Raise pool.pool_size, or shorten transactions.";
     reply::notice_response(out, "NOTICE", sqlstate::SUCCESSFUL_COMPLETION, message, &detail, hint);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
+use super::drive::Drive;
 use super::thread::Shared;
 use crate::pool::Server;
 use crate::pool::login;
@@ -27,7 +28,7 @@ pub(super) fn deliver(shared: &Shared, pid: i32, key: &[u8]) {
 
 /// Sends a CancelRequest to the server; the receiver is done when its connection is closed.
 pub(super) fn send(server: &Server) -> Option<oneshot::Receiver<()>> {
-    let target = server.permit.pool()?.node.target.clone();
+    let target = server.permit.pool()?.node.hosts.target(server.host).clone();
     let mut request = Vec::new();
     startup::cancel_request(&mut request, server.pid, &server.cancel_key);
     let (done, receiver) = oneshot::channel();
@@ -44,4 +45,16 @@ pub(super) fn send(server: &Server) -> Option<oneshot::Receiver<()>> {
         drop(done);
     });
     Some(receiver)
+}
+
+impl Drive {
+    /// Cancels what the client runs.
+    pub(super) fn cancel(&mut self) {
+        if let Some(server) = &mut self.server
+            && server.backend.owes_client()
+            && server.canceling.is_none()
+        {
+            server.canceling = send(server);
+        }
+    }
 }

@@ -18,11 +18,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::acquire::Acquired;
 use super::books::Books;
 use super::card::Presence;
+pub(super) use super::closed::Closed;
+use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
-use crate::guard::Lane;
-use crate::observe::counters::ClientState;
+use crate::guard::{Effects, Lane};
+use crate::observe::counters::{ClientState, Timeout};
 use crate::pool::{ClientId, Pinned, Server};
 use crate::session::{Env, Fatal, Outlet, Session, Step};
 use crate::wire::sqlstate;
@@ -42,36 +44,10 @@ pub(super) enum Event {
     Cancel,
     /// The server that was the client's own ended while it lay idle.
     Fallen(Box<Server>),
+    /// A time has run out.
+    Timeout(Timeout),
     /// It is over.
     Closed(Closed),
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// Terminate, or the connection closed.
-    Client,
-    /// The client broke the protocol.
-    Violation,
-    /// The server went away.
-    Server,
-    /// We are shutting down.
-    Shutdown,
-    /// An administrator ended it.
-    Killed,
-}
-
-impl Closed {
-    /// For the log.
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::Client => "the client closed the connection",
-            Self::Violation => "protocol violation",
-            Self::Server => "the server connection was lost",
-            Self::Shutdown => "shutting down",
-            Self::Killed => "an administrator ended it (KILL_CLIENT)",
-        }
-    }
 }
 
 pub(super) struct Drive {
@@ -100,6 +76,11 @@ pub(super) struct Drive {
     pub(super) since: Instant,
     /// What this client has in the account of buffered bytes.
     pub(super) buffered: usize,
+    /// What the sweep of the deadlines reads; `None`: it has none.
+    pub(super) note: Option<Rc<Note>>,
+    /// Something was dealt with since the last note; the server came after it.
+    pub(super) stirred: bool,
+    pub(super) relinked: bool,
 }
 
 /// Runs a logged-in client to its end.
@@ -113,6 +94,11 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
                 Some(closed) => break closed,
                 None => drive.carry_ready = !drive.carry.is_empty(),
             },
+            Event::Timeout(timeout) => {
+                if let Some(closed) = drive.time_out(timeout) {
+                    break closed;
+                }
+            }
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
@@ -142,6 +128,7 @@ impl Drive {
         let since = Instant::now();
         let id = registered.id;
         let (server, own, carry, held) = (None, false, leftover, false);
+        let note = thread.deadlines.note(&ident.times, &mailbox);
         Self {
             thread,
             ident,
@@ -159,6 +146,9 @@ impl Drive {
             held,
             since,
             buffered: 0,
+            note,
+            stirred: false,
+            relinked: false,
         }
     }
 
@@ -166,7 +156,9 @@ impl Drive {
         self.mailbox.listen(cx);
         let thread = Rc::clone(&self.thread);
         let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
-        match self.turns(&mut work, cx) {
+        let turns = self.turns(&mut work, cx);
+        self.leave_note(matches!(turns, Err(Event::Acquire(_))));
+        match turns {
             Ok(()) => Poll::Pending,
             Err(event) => Poll::Ready(event),
         }
@@ -185,12 +177,14 @@ impl Drive {
                 Some(server) => server.pipe.drain(cx).map_err(|e| self.server_lost(&e))?,
                 None => true,
             };
+            // What comes next must not be hit by a cancel that is on its way.
+            let canceled = self.server.as_mut().is_none_or(|server| server.poll_canceled(cx).is_ready());
             let mut moved = false;
             if client_takes && self.server.is_some() && !server_asked {
                 server_asked = !self.read_server(work, cx)?;
                 moved |= !server_asked;
             }
-            if server_takes && self.may_read_client() && (!client_asked || self.carry_ready) {
+            if server_takes && canceled && self.may_read_client() && (!client_asked || self.carry_ready) {
                 client_asked = !self.read_client(work, cx)?;
                 moved |= !client_asked;
                 server_asked &= client_asked; // what was read may have brought another server
@@ -245,12 +239,17 @@ impl Drive {
             server.carry = Vec::new();
         }
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
-        self.presence.pinned(self.session.pins());
+        self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
         if served.idle {
             self.idle(work, cx)?;
         }
         Ok(true)
+    }
+
+    /// Why the client keeps its server.
+    fn pins(&self) -> Effects {
+        if self.own { Effects::REPLICATION } else { self.session.pins() }
     }
 
     /// The server owes nothing: what the client left on it is asked for, then it is given back.
@@ -383,7 +382,7 @@ impl Drive {
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
-            self.presence.pinned(self.session.pins());
+            self.presence.pinned(self.pins());
             if let Some(server) = &mut self.server
                 && let Err(e) = server.pipe.send(up.bytes(), cx)
             {
@@ -401,6 +400,7 @@ impl Drive {
                 Ok(fed) => fed,
                 Err(fatal) => return (from, Err(self.violation(&fatal, cx))),
             };
+            self.stirred |= fed.consumed > 0;
             match fed.step {
                 Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
@@ -442,6 +442,7 @@ impl Drive {
         server.belong_to(self.id);
         self.presence.link(&server.card);
         self.server = Some(server);
+        self.relinked = true;
     }
 
     /// What was fed may have been answered without the server: then it is free already.

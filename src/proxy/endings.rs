@@ -15,6 +15,9 @@ impl Drive {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
+        if let Some(timeout) = self.take_timeout() {
+            return Err(Event::Timeout(timeout));
+        }
         if self.mailbox.killed() {
             return Err(Event::Closed(Closed::Killed));
         }
@@ -23,15 +26,6 @@ impl Drive {
             return Err(Event::Closed(Closed::Shutdown));
         }
         Ok(())
-    }
-
-    pub(super) fn cancel(&mut self) {
-        if let Some(server) = &mut self.server
-            && server.backend.owes_client()
-            && server.canceling.is_none()
-        {
-            server.canceling = super::cancel::send(server);
-        }
     }
 
     pub(super) fn violation(&mut self, fatal: &Fatal, cx: &mut Context<'_>) -> Event {
@@ -44,8 +38,9 @@ impl Drive {
 
     /// The server's connection ended or broke.
     pub(super) fn server_lost(&mut self, error: &io::Error) -> Event {
-        let told = self.server.take().is_some_and(|server| server.backend.said_farewell());
-        if !told {
+        // A frame of ours inside one of the server's would be taken for its data.
+        let told = |server: Box<Server>| server.backend.said_farewell() || server.backend.is_inside();
+        if !self.server.take().is_some_and(told) {
             let hint = "The connection to the server is gone; what was not committed is rolled back.";
             let message = match error.kind() {
                 io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
@@ -65,6 +60,9 @@ impl Drive {
 
     /// The last words to the client; sent in `finish`.
     pub(super) fn farewell(&mut self, code: sqlstate::SqlState, message: &str, hint: &str) {
+        if self.server.as_ref().is_some_and(|server| server.backend.is_inside()) {
+            return;
+        }
         self.push(|out| reply::error_response(out, reply::Severity::Fatal, code, message, "", hint));
     }
 

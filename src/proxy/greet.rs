@@ -7,18 +7,22 @@ use std::time::Instant;
 
 use super::card::ClientCard;
 use super::client_log;
+use super::crowd::Place;
 use super::drive::{Closed, Drive, run};
 use super::pipe::Pipe;
 use super::replication;
 use super::startup::Admitted;
 use super::stream::Stream;
 use super::thread::{Ident, IdentKey, Thread};
+use super::vigil::Vigil;
+use crate::config::PoolMode;
 use crate::guard::Class;
+use crate::observe::counters::Timeout;
 use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Server};
-use crate::session::{ParamSet, Session, ascii_safe};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Pinned, Server, Waiting};
+use crate::session::{Mode, ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::sqlstate;
 
@@ -33,6 +37,8 @@ pub(super) enum Unserved {
     Settings(Box<[u8]>),
     /// No server came free in time.
     Busy,
+    /// There are too many clients of its kind.
+    Full(String),
 }
 
 impl Unserved {
@@ -42,6 +48,7 @@ impl Unserved {
             Self::Open(_) => "no connection to the server",
             Self::Settings(_) => "the server refused its settings",
             Self::Busy => "no server connection came free in time",
+            Self::Full(_) => "too many clients",
         }
     }
 }
@@ -55,6 +62,13 @@ impl From<OpenError> for Unserved {
 /// Serves an authenticated client to its end.
 pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
     let peer = admitted.stream.peer();
+    let _place = match Place::take(&thread.shared, &admitted.user, &admitted.database) {
+        Ok(place) => place,
+        Err(full) => {
+            client_log::left(&thread.shared, &admitted.user, &admitted.database, peer, &full);
+            return refuse(admitted.stream, Unserved::Full(full)).await;
+        }
+    };
     let Some(drive) = Box::pin(prepare(&thread, admitted)).await else { return };
     let ident = Rc::clone(&drive.ident);
     let closed = run(drive).await;
@@ -63,12 +77,25 @@ pub(super) async fn serve(thread: Rc<Thread>, admitted: Box<Admitted>) {
 
 /// Everything that is needed once; the box it ran in is freed before the client's first query.
 async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> {
-    let Admitted { mut stream, protocol_minor, replication, user, database, params, leftover, login } =
+    let Admitted { mut stream, protocol_minor, replication, user, database, params, mut leftover, login } =
         *admitted;
     let mut key = IdentKey { user: user.into(), database: database.into(), params };
-    let met = match replication {
-        Some(kind) => replication::meet(thread, &mut key, kind, &login).await,
-        None => shared(thread, &key, &login).await.map(|ident| (ident, None)),
+    let vigil = Vigil::new(leftover.len());
+    let meeting = async {
+        match replication {
+            Some(kind) => replication::meet(thread, &mut key, kind, &login).await,
+            None => shared(thread, &key, &login).await.map(|ident| (ident, None)),
+        }
+    };
+    let met = tokio::select! {
+        biased;
+        met = meeting => Some(met),
+        () = vigil.keep(&mut stream, &mut leftover) => None,
+    };
+    let Some(met) = met else {
+        let reason = Closed::Client.reason();
+        client_log::left(&thread.shared, &key.user, &key.database, stream.peer(), reason);
+        return None;
     };
     let (ident, own) = match met {
         Ok(met) => met,
@@ -103,7 +130,7 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     }
     let session = match own {
         Some(_) => replication::session(&ident),
-        None => Session::new(thread.shared.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings)),
+        None => Session::new(ident.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings)),
     };
     let pipe = Pipe::new(stream);
     let mut drive = Drive::new(Rc::clone(thread), ident, pipe, session, mailbox, registered, leftover);
@@ -121,15 +148,13 @@ async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result
     Ok(ident)
 }
 
-/// The process id of a server that is the client's own, as long as there are enough: one that was nobody's, or a new
-/// one. `None` where there is no room, or the server can't be reached now.
+/// The process id of a server that is the client's own, as long as there are enough: a new one, or one that was
+/// nobody's. `None` where there is no room, or the server can't be reached now.
 async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
     let pool = &ident.primary;
-    if let Some(pid) = pool.claim(thread.index, id) {
-        return Some(pid);
-    }
+    let Some(permit) = pool.spare_permit() else { return pool.claim(thread.index, id) };
     let deadline = Some(Instant::now());
-    let mut server = open::open(pool.spare_permit()?, &pool.login(), thread.index, deadline).await.ok()?;
+    let mut server = open::open(permit, &pool.login(), thread.index, deadline).await.ok()?;
     server.belong_to(id);
     let pid = server.pid;
     thread.give_back(server);
@@ -208,14 +233,21 @@ pub(super) fn ident(
         ascii_safe_encoding: encoding,
     };
     let replicas: Vec<_> = shared.replicas.iter().map(|node| node.pool(&key.user, &key.database)).collect();
+    let mode = match pool.terms.pool_mode {
+        PoolMode::Session => Mode::Session,
+        PoolMode::Transaction => Mode::Transaction,
+        PoolMode::Statement => Mode::Statement,
+    };
     let meter = |pool: &Arc<KeyPool>| thread.meters.pool(&pool.node.name, &pool.database, &pool.user);
     Ident {
         class: Arc::new(class),
         settings,
-        may_route: shared.may_route,
-        reuse_unnamed: shared.settings.pool.reuse_unnamed,
+        may_route: shared.may_route && mode != Mode::Session,
+        reuse_unnamed: pool.terms.reuse_unnamed,
         schema: shared.schema(&key.database),
         custom_settings: RefCell::default(),
+        mode,
+        times: pool.terms.times,
         reported,
         client_meter: thread.meters.clients(&key.database, &key.user),
         primary_meter: meter(pool),
@@ -227,7 +259,7 @@ pub(super) fn ident(
 
 /// A server of the primary for a first meeting.
 async fn server(thread: &Rc<Thread>, pool: &Arc<KeyPool>) -> Result<Box<Server>, Unserved> {
-    let deadline = pool.node.limits.query_wait_timeout.map(|t| Instant::now() + t);
+    let deadline = pool.terms.query_wait_timeout.map(|t| Instant::now() + t);
     loop {
         let grant = match pool.try_checkout(thread.index, NOBODY) {
             Some(server) => Grant::Server(server),
@@ -248,13 +280,28 @@ pub(super) async fn grant(
     match pool.enter(thread.index, NOBODY) {
         Entered::Granted(grant) => Ok(grant),
         Entered::Queued(waiting) => match deadline {
-            None => waiting.await.ok_or(Unserved::Busy),
+            None => turn(waiting, pool).await.ok_or(Unserved::Busy),
             Some(at) => {
-                let turn = tokio::time::timeout_at(at.into(), waiting).await;
-                turn.ok().flatten().ok_or(Unserved::Busy)
+                let turn = tokio::time::timeout_at(at.into(), turn(waiting, pool)).await;
+                turn.ok().flatten().ok_or_else(|| {
+                    thread.meters.timeout(Timeout::QueryWait);
+                    Unserved::Busy
+                })
             }
         },
     }
+}
+
+/// Its turn in the queue, or a connection of the reserve.
+async fn turn(mut waiting: Waiting, pool: &KeyPool) -> Option<Grant> {
+    let terms = &pool.terms;
+    if terms.reserve_pool_size > 0 {
+        if let Ok(grant) = tokio::time::timeout(terms.reserve_pool_timeout, &mut waiting).await {
+            return grant;
+        }
+        waiting.may_use_reserve();
+    }
+    waiting.await
 }
 
 async fn refuse(mut stream: Stream, unserved: Unserved) {
@@ -262,6 +309,10 @@ async fn refuse(mut stream: Stream, unserved: Unserved) {
     match unserved {
         Unserved::Open(error) => error.reply(&mut out),
         Unserved::Settings(body) => reply::fatal_response(&mut out, &body),
+        Unserved::Full(message) => {
+            let code = sqlstate::TOO_MANY_CONNECTIONS;
+            reply::error_response(&mut out, Severity::Fatal, code, &message, "", "");
+        }
         Unserved::Busy => {
             let hint = "Raise pool.pool_size or pool.query_wait_timeout, or shorten transactions.";
             let message = "no server connection came free in time";
@@ -283,6 +334,7 @@ impl Drive {
     /// The end of a session: the last words, and the server made fit for the next client.
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
+        self.pinned = Pinned::default(); // before its server goes on to the next
         let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
         for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
             pool.disown(self.thread.index, self.id);
@@ -293,7 +345,7 @@ impl Drive {
         if let Some(mut server) = self.server.take() {
             server.owner = NOBODY;
             let running = server.backend.owes_us().is_none() || server.pipe.unsent() > 0;
-            let session_mode = self.thread.shared.mode == crate::session::Mode::Session;
+            let session_mode = self.ident.mode == Mode::Session;
             if running {
                 // Nobody waits for the result any more: stop it, and close the connection.
                 if let Some(done) = super::cancel::send(&server) {

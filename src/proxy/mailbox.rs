@@ -1,4 +1,5 @@
-//! How others reach a client's task: a cancel request, a shutdown, an administrator who ends it.
+//! How others reach a client's task: a cancel request, a shutdown, an administrator who ends it, a time that has run
+//! out.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use super::card::ClientCard;
 const CANCEL: u8 = 1;
 const SHUTDOWN: u8 = 2;
 const KILL: u8 = 4;
+const TIMEOUT: u8 = 8;
 
 /// One client's, found by the process id it was given at login.
 pub struct Mailbox {
@@ -52,12 +54,17 @@ impl Mailbox {
     #[inline]
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | KILL) != 0
+        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | KILL | TIMEOUT) != 0
     }
 
     #[must_use]
     pub fn take_cancel(&self) -> bool {
         self.flags.fetch_and(!CANCEL, Ordering::SeqCst) & CANCEL != 0
+    }
+
+    #[must_use]
+    pub fn take_timeout(&self) -> bool {
+        self.flags.fetch_and(!TIMEOUT, Ordering::SeqCst) & TIMEOUT != 0
     }
 
     #[must_use]
@@ -83,6 +90,11 @@ impl Mailbox {
     /// Asks the task to end at once.
     pub fn kill(&self) {
         self.post(KILL);
+    }
+
+    /// Tells the task that a time has run out.
+    pub fn time_out(&self) {
+        self.post(TIMEOUT);
     }
 
     fn post(&self, flag: u8) {

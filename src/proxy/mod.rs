@@ -23,12 +23,19 @@ mod drive;
 mod endings;
 /// Waiting for a server.
 mod acquire;
+/// Who waits and goes.
+mod vigil;
+/// How long clients may take.
+mod deadlines;
+/// How many clients there are of a kind.
+pub mod crowd;
 /// What a stream did not take yet.
 pub mod pipe;
 /// What is counted.
 mod books;
 /// What is logged of clients.
 pub(crate) mod client_log;
+mod closed;
 /// Cancel requests.
 mod cancel;
 /// What the console shows of a client.

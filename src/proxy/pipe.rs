@@ -15,12 +15,14 @@ pub struct Pipe {
     out: Vec<u8>,
     /// TLS may hold records its socket did not take.
     unflushed: bool,
+    /// How often a socket that did not take everything has taken more.
+    drained: u64,
 }
 
 impl Pipe {
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, out: Vec::new(), unflushed: false }
+        Self { stream, out: Vec::new(), unflushed: false, drained: 0 }
     }
 
     /// Bytes not written yet.
@@ -28,6 +30,12 @@ impl Pipe {
     #[inline]
     pub fn unsent(&self) -> usize {
         self.out.len() + usize::from(self.unflushed)
+    }
+
+    /// Changes whenever a socket that did not take everything has taken more.
+    #[must_use]
+    pub const fn drained(&self) -> u64 {
+        self.drained
     }
 
     /// Writes, and keeps what the socket does not take.
@@ -82,6 +90,7 @@ impl Pipe {
                 Poll::Pending => break,
             }
         }
+        self.drained += u64::from(sent > 0);
         if sent == self.out.len() {
             self.out = Vec::new();
         } else {

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::drive::Drive;
 use super::greet::{self, Unserved};
 use super::thread::{Ident, IdentKey, Thread};
+use crate::guard::Effects;
 use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::{Grant, Purpose, Server};
@@ -35,7 +36,7 @@ pub(super) async fn meet(
     }
     let pool = thread.shared.primary.pool_for(&key.user, &key.database, Purpose::Dedicated);
     pool.set_login(login);
-    let deadline = pool.node.limits.query_wait_timeout.map(|wait| Instant::now() + wait);
+    let deadline = pool.terms.query_wait_timeout.map(|wait| Instant::now() + wait);
     let permit = match greet::grant(thread, &pool, deadline).await? {
         Grant::Permit(permit) => permit,
         Grant::Server(_) => return Err(OpenError::Lost.into()), // nothing of such a pool is ever idle
@@ -71,6 +72,8 @@ impl Drive {
     /// Gives the client a server of its own.
     pub(super) fn dedicate(&mut self, server: Box<Server>) {
         self.own = true;
+        self.presence.pinned(Effects::REPLICATION);
+        self.thread.meters.pinned(Effects::REPLICATION);
         self.link(server);
     }
 }

@@ -6,10 +6,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// First keepalive probe after this much silence, then every [`KEEPALIVE_INTERVAL`].
@@ -30,6 +30,14 @@ pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     Gone,
+}
+
+/// What a socket is ready for, as far as it is known without waiting.
+fn now(ready: impl Future<Output = io::Result<Ready>>) -> Option<Ready> {
+    match std::pin::pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => Some(ready),
+        _ => None,
+    }
 }
 
 /// A [`Stream`] that belongs to no runtime.
@@ -91,6 +99,23 @@ impl Stream {
                 Socket::Gone => Peer::Unknown,
             },
         }
+    }
+
+    /// The other side has closed, though what it sent before may not be read yet. Costs no system call.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        let tcp = |socket: &TcpStream| now(socket.ready(Interest::READABLE));
+        let unix = |socket: &UnixStream| now(socket.ready(Interest::READABLE));
+        let ready = match self {
+            Self::Tcp(socket) => tcp(socket),
+            Self::Unix(socket) => unix(socket),
+            Self::Tls(tls) => match tls.get_ref().0 {
+                Socket::Tcp(socket) => tcp(socket),
+                Socket::Unix(socket) => unix(socket),
+                Socket::Gone => None,
+            },
+        };
+        ready.is_some_and(|ready| ready.is_read_closed())
     }
 
     /// Our own end.

@@ -12,10 +12,12 @@ use tokio::sync::Semaphore;
 
 use super::card::ClientCard;
 use super::client_log;
+use super::crowd::Crowd;
+use super::deadlines::Deadlines;
 use super::mailbox::Mailbox;
 use super::startup::Front;
 use crate::admin::Console;
-use crate::config::Settings;
+use crate::config::{Settings, Times};
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
@@ -36,7 +38,6 @@ const IDENTS: usize = 1024;
 /// What all data threads share.
 pub struct Shared {
     pub settings: Arc<Settings>,
-    pub mode: Mode,
     pub primary: Arc<Node>,
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
@@ -47,6 +48,7 @@ pub struct Shared {
     /// Clients by the process id and the head of the key they were given.
     pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
+    pub crowd: Crowd,
     /// Clients that are being turned away, and may take a moment each.
     pub(super) turning_away: Semaphore,
     pub(super) client_log: Limiter,
@@ -174,15 +176,9 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let settings = parts.settings;
-        let mode = match settings.pool.pool_mode {
-            crate::config::PoolMode::Session => Mode::Session,
-            crate::config::PoolMode::Transaction => Mode::Transaction,
-            crate::config::PoolMode::Statement => Mode::Statement,
-        };
         let limit = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Arc::new(Self {
-            mode,
-            may_route: parts.policies_route && !parts.replicas.is_empty() && mode != Mode::Session,
+            may_route: parts.policies_route && !parts.replicas.is_empty(),
             reads_application: parts.reads_application,
             primary: parts.primary,
             replicas: parts.replicas,
@@ -193,6 +189,7 @@ impl Shared {
             rules: parts.rules,
             mailboxes: DashMap::default(),
             clients: AtomicUsize::new(0),
+            crowd: Crowd::default(),
             turning_away: Semaphore::new(TURNING_AWAY),
             client_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
@@ -218,6 +215,7 @@ pub struct Thread {
     pub(super) work: RefCell<Work>,
     /// What is known of statements that run code we do not see.
     pub(super) trust: RefCell<Trust>,
+    pub(super) deadlines: Deadlines,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -252,6 +250,8 @@ pub struct Ident {
     pub(super) custom_settings: RefCell<Vec<Box<str>>>,
     /// Changes of this database's schema that passed through us.
     pub schema: Arc<AtomicU64>,
+    pub mode: Mode,
+    pub times: Times,
     /// What such a client is told of its session at login, as ParameterStatus.
     pub(super) reported: super::greet::Reported,
     pub client_meter: Arc<ClientMeter>,
@@ -273,6 +273,7 @@ impl Thread {
             snapshot,
         };
         Rc::new(Self {
+            deadlines: Deadlines::new(&shared.settings),
             index,
             shared,
             meters,

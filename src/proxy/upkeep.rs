@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::deadlines;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -12,6 +13,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs for ever. Drop it to stop.
 pub async fn run(thread: Rc<Thread>) {
+    tokio::join!(chores(Rc::clone(&thread)), deadlines::run(thread));
+}
+
+async fn chores(thread: Rc<Thread>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

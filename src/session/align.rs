@@ -109,6 +109,10 @@ impl ParamSet {
         rest(self, names).eq(rest(other, names))
     }
 
+    fn names_all_of(&self, other: &Self) -> bool {
+        other.values.iter().all(|(name, _)| self.get(name).is_some())
+    }
+
     /// The query that takes a server from `current` to these settings; `None` if nothing differs.
     ///
     /// `set_config` reads a value as a start-up packet's is read (`SET search_path TO 'a, b'` would be one
@@ -154,7 +158,7 @@ pub(super) fn literal(sql: &mut String, value: &str) {
 impl Backend {
     /// Gives the server `settings` by a hidden query put in front of whatever comes next. Call when idle.
     pub fn align(&mut self, settings: &Arc<ParamSet>, up: &mut Outlet<'_>) {
-        if Arc::ptr_eq(settings, &self.settings) {
+        if Arc::ptr_eq(settings, &self.settings) && !self.unaligned {
             return;
         }
         if let Some(sql) = self.alignment(settings) {
@@ -163,14 +167,41 @@ impl Backend {
         self.aligned(settings);
     }
 
+    /// The same for what follows a `DISCARD ALL` that is on its way.
+    pub(super) fn realign(&mut self, settings: &ParamSet, up: &mut Outlet<'_>) {
+        if let Some(sql) = self.anew(settings) {
+            self.send_hidden(&sql, Expect::Hidden, up);
+        }
+    }
+
     /// The query that [`Self::align`] would send, for who wants to wait for its answer; `None` if none is needed.
     #[must_use]
     pub fn alignment(&self, settings: &ParamSet) -> Option<String> {
-        settings.align_from(&self.settings)
+        // `RESET` takes a setting to the server's default, not to what the connect query made of it.
+        let spoils = self.connect_query.is_some() && !settings.names_all_of(&self.settings);
+        if !self.unaligned && !spoils {
+            return settings.align_from(&self.settings);
+        }
+        Some(format!("RESET ALL;{}", self.anew(settings).unwrap_or_default()))
+    }
+
+    /// The query that takes a server without any settings of its own to these.
+    pub(super) fn anew(&self, settings: &ParamSet) -> Option<String> {
+        let rest = settings.align_from(&self.base);
+        match &self.connect_query {
+            Some(sql) => Some(format!("{sql};{}", rest.unwrap_or_default())),
+            None => rest,
+        }
+    }
+
+    /// `sql` has run on a connection that nobody has used yet; it runs again whenever all settings are reset.
+    pub fn connected_with(&mut self, sql: &Arc<str>) {
+        self.connect_query = Some(Arc::clone(sql));
     }
 
     /// The server has these settings now.
     pub fn aligned(&mut self, settings: &Arc<ParamSet>) {
+        self.unaligned = false;
         self.settings = Arc::clone(settings);
     }
 }

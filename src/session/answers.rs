@@ -14,7 +14,7 @@ use crate::wire::{backend as view, reply, sqlstate};
 /// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
 const LOOK_MAX: usize = 16 * 1024;
 
-enum Show {
+pub(super) enum Show {
     Pass,
     Hide,
     Replace(Refusal),
@@ -104,7 +104,10 @@ impl Backend {
                 let hidden = tag == b'N' && self.is_ours();
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
-            b'E' => return Ok(self.error(body, s, ledger)),
+            b'E' => {
+                let show = self.error(body, s, ledger);
+                return Ok(self.name_timeout(body, show));
+            }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
         }
@@ -187,8 +190,9 @@ impl Backend {
                     self.drop_unnamed();
                     self.settings = Arc::clone(&self.base);
                     s.discarded(self.coming(1));
-                    if matches!(self.queue.get(1), Some(Expect::Hidden)) {
-                        self.settings = Arc::clone(s.settings());
+                    match self.queue.get(1) {
+                        Some(Expect::Hidden) => self.settings = Arc::clone(s.settings()),
+                        _ => self.unaligned |= self.connect_query.is_some(),
                     }
                 }
                 b"DEALLOCATE\0" => self.deallocated += 1,
@@ -225,6 +229,8 @@ impl Backend {
         };
         self.status = body.first().copied().unwrap_or(b'E');
         self.copy_in = false;
+        self.overran = false;
+        self.rests += u64::from(self.status == b'I');
         self.ended += 1;
         if s.fresh && !self.coming(0).has(Effects::UNPARSED) {
             s.fresh = false;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::align::ParamSet;
 use super::expect::{Expect, Queue};
-use super::outlet::Outlet;
 use super::prepared::Prepared;
 use crate::guard::{Effects, Lane};
 use crate::wire::backend as view;
@@ -53,6 +52,8 @@ pub struct Backend {
     pub(super) rest_hidden: bool,
     pub(super) rest_tag: u8,
     pub(super) failed: bool,
+    /// A `DISCARD ALL` took what the connect query had set.
+    pub(super) unaligned: bool,
     /// Effects of the statements that ran since the last ReadyForQuery.
     pub(super) ran: Effects,
     pub(super) rows: u64,
@@ -75,6 +76,12 @@ pub struct Backend {
     pub(super) repaired: bool,
     /// The server said FATAL: it closes next, and the client has been told why.
     pub(super) farewell: bool,
+    /// What each connection runs once before its first use: what it sets is the connection's own.
+    pub(super) connect_query: Option<Arc<str>>,
+    /// How often it came to rest outside of a transaction.
+    pub(super) rests: u64,
+    /// The statement that runs was cancelled because it took too long.
+    pub(super) overran: bool,
 }
 
 impl Backend {
@@ -105,6 +112,7 @@ impl Backend {
             rest_hidden: false,
             rest_tag: 0,
             failed: false,
+            unaligned: false,
             ran: Effects::NONE,
             rows: 0,
             bytes: 0,
@@ -118,6 +126,9 @@ impl Backend {
             repairing: false,
             repaired: false,
             farewell: false,
+            connect_query: None,
+            rests: 0,
+            overran: false,
         }
     }
 
@@ -191,13 +202,6 @@ impl Backend {
     /// What the server reported of itself: `ParameterStatus` names and values.
     pub fn reported(&self) -> impl Iterator<Item = (&str, &str)> {
         self.reported.iter().map(|(k, v)| (k.as_ref(), v.as_ref()))
-    }
-
-    /// The same for what follows a `DISCARD ALL` that is on its way.
-    pub(super) fn realign(&mut self, settings: &ParamSet, up: &mut Outlet<'_>) {
-        if let Some(sql) = settings.align_from(&self.base) {
-            self.send_hidden(&sql, Expect::Hidden, up);
-        }
     }
 
     /// Something is asked for whose reply ends with a ReadyForQuery.

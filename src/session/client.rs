@@ -281,15 +281,15 @@ impl Session {
         let mut refusal = self.refusal(&judgement);
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());
-            if refusal.is_none() && judgement.statements > 0 {
+            // An empty query, too: it is how a client asks whether its server is there.
+            if refusal.is_none() {
                 let lane = env.lane(&judgement);
                 self.judged = Some(judgement);
                 return Ok(Flow::Stop(Step::Server(lane)));
             }
             env.ledger.judged(&judgement);
-            match refusal {
-                Some(refusal) => refusal.encode(t.down),
-                None => reply::empty_query_response(t.down),
+            if let Some(refusal) = refusal {
+                refusal.encode(t.down);
             }
             reply::ready_for_query(t.down, b'I');
             self.set_unnamed(None, t);

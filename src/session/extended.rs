@@ -177,10 +177,12 @@ impl Session {
             self.takes_effect(env.ledger, &named.judgement, t);
         }
         let tentative = self.is_tentative(&named);
-        let as_it_is = self.materialise_for(&named.judgement, t);
+        self.materialise_for(&named.judgement, t);
         let Some(link) = t.link.as_deref_mut() else { return Ok(Flow::Done) };
         link.unsynced = true;
-        if as_it_is && !bind.statement.is_empty() {
+        let looks = named.judgement.effects.has(Effects::READS_PREPARED);
+        let as_it_is = looks && link.materialised.iter().any(|name| **name == *bind.statement);
+        if as_it_is {
             link.queue.push_back(Expect::Bind);
             self.stream(t, true);
         } else if bind.statement.is_empty() && !named.reused {

@@ -23,7 +23,7 @@ impl Session {
         }
     }
 
-    /// Before a Bind; true if the server knows the client's statements by their own names now.
+    /// Before a Bind; true if anything was sent.
     pub(super) fn materialise_for(&mut self, judgement: &Judgement, t: &mut Turn<'_, '_>) -> bool {
         let all = judgement.effects.has(Effects::READS_PREPARED);
         if !all && (judgement.prepared.is_empty() || self.names.is_none()) {

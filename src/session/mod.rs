@@ -28,6 +28,7 @@ mod expect;
 mod extended;
 mod names;
 mod outlet;
+mod overrun;
 mod pins;
 pub mod kinds;
 mod materialise;

@@ -155,8 +155,16 @@ impl Session {
         if self.restores.is_none() {
             return;
         }
+        let all = self.restores.all;
         let sql = self.restores.take(&self.startup);
-        let Some((link, sql)) = t.link.as_deref_mut().zip(sql) else { return };
+        let Some(link) = t.link.as_deref_mut() else { return };
+        // What the connect query sets belongs to the connection, whatever is reset.
+        let own = link.connect_query.clone().filter(|_| all);
+        let sql = match (own, sql) {
+            (Some(own), sql) => format!("{own};{}", sql.unwrap_or_default()),
+            (None, Some(sql)) => sql,
+            (None, None) => return,
+        };
         link.send_hidden(&sql, Expect::Restore, t.up);
     }
 

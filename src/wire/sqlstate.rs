@@ -14,6 +14,8 @@ pub const CHARACTER_NOT_IN_REPERTOIRE: SqlState = *b"22021";
 pub const INVALID_PARAMETER_VALUE: SqlState = *b"22023";
 pub const ACTIVE_SQL_TRANSACTION: SqlState = *b"25001";
 pub const IN_FAILED_SQL_TRANSACTION: SqlState = *b"25P02";
+pub const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: SqlState = *b"25P03";
+pub const TRANSACTION_TIMEOUT: SqlState = *b"25P04";
 pub const INVALID_SQL_STATEMENT_NAME: SqlState = *b"26000";
 /// No user name given, or the user may not connect.
 pub const INVALID_AUTHORIZATION: SqlState = *b"28000";

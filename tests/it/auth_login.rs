@@ -76,7 +76,7 @@ impl Servers {
         };
         let primary =
             Primary { url, target: self.target(SslMode::Prefer, false), auth_query: QUERY.to_owned() };
-        Source { auth_file: None, primary: Some(primary), fresh_for: FRESH_FOR }
+        Source { primary: Some(primary), fresh_for: FRESH_FOR, ..Source::default() }
     }
 }
 

@@ -141,3 +141,15 @@ async fn a_server_with_traces_of_its_client_is_closed_behind_it() {
     let same = async || value(&mut told(&sluice).await.0, PID).await == without_traces;
     eventually("the same server again", same).await;
 }
+
+/// An empty query is how drivers ask whether their server is there.
+#[tokio::test]
+async fn an_empty_query_finds_a_server_that_is_gone() {
+    let sluice = proxy().pool_size(3).start();
+    let ((mut one, pid), (mut other, _)) = (told(&sluice).await, told(&sluice).await);
+    other.send(&msg::query(&format!("SELECT pg_terminate_backend({pid})"))).await;
+    other.until_ready().await;
+    let _ = one.try_send(&msg::query("")).await;
+    let frames = one.until_closed().await;
+    assert_eq!(frames.first().and_then(|f| f.field(b'C')).as_deref(), Some("57P01"), "{}", tags(&frames));
+}
