@@ -13,6 +13,7 @@ demo: setup
 	$(CARGO) run --release --bin pgsluice -- demo $(ARGS)
 
 test: setup
+	scripts/setup-drivers.sh
 	$(CARGO) test --locked $(ARGS)
 
 bench: setup

@@ -53,7 +53,7 @@ mod protocol_3_2;
 mod hostile;
 mod backpressure;
 mod isolation;
-mod python_driver;
+mod drivers;
 mod tidy;
 mod second_reader;
 mod differential;

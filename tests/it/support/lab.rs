@@ -20,7 +20,9 @@ pub fn lab() -> &'static Lab {
 
 /// What the run's own lab is made with.
 pub fn options() -> Options {
-    Options { max_connections: 500, ..Options::default() }.setting("max_wal_size", "192MB")
+    Options { max_connections: 500, ..Options::default() }
+        .setting("max_wal_size", "192MB")
+        .setting("max_prepared_transactions", "20")
 }
 
 impl Lab {

@@ -32,11 +32,16 @@ pub fn pgbench(sluice: &Sluice, arguments: &[&str]) -> Outcome {
 /// A program with the test's role, database and pgsluice in its environment.
 pub fn program(name: &str, sluice: &Sluice) -> Command {
     let mut command = Command::new(lab().cluster.home().binaries().path(name));
+    environment(&mut command, sluice);
+    command
+}
+
+/// Where and as whom a program that goes by libpq's variables is to connect.
+pub fn environment(command: &mut Command, sluice: &Sluice) {
     let database = &sluice.database;
     command.env("PGHOST", "127.0.0.1").env("PGPORT", sluice.port.to_string());
     command.env("PGUSER", &database.user).env("PGPASSWORD", &database.password);
     command.env("PGDATABASE", &database.name).env("PGCONNECT_TIMEOUT", "20").env("LC_ALL", "C");
-    command
 }
 
 pub fn run(mut command: Command) -> Outcome {

@@ -85,6 +85,11 @@ impl Builder {
         self.start_for(database)
     }
 
+    /// PostgreSQL itself with a fresh database, to compare with.
+    pub fn start_without(self) -> Sluice {
+        Sluice::direct(self.lab.database())
+    }
+
     /// In front of that database (and, pooling being what it is, of every other of the same primary).
     pub fn start_for(self, database: Database<'static>) -> Sluice {
         if direct() {
