@@ -327,12 +327,15 @@ impl KeyPool {
         // The one that has rested longest: its process id was another client's longest ago.
         let fits = |server: &Box<Server>| server.owner == NOBODY && !(worth == Worth::New && server.used);
         while let Some(at) = idle.iter().position(fits) {
-            let server = idle.get_mut(at)?;
-            if !server.is_dead() {
-                server.belong_to(client);
-                return Some(server.pid);
+            let mut server = idle.remove(at);
+            if server.is_dead() {
+                gone.push(server);
+                continue;
             }
-            gone.push(idle.remove(at));
+            server.belong_to(client);
+            let pid = server.pid;
+            idle.push(server);
+            return Some(pid);
         }
         drop(idle);
         drop(gone); // outside the lock: their places go to whoever waits

@@ -153,3 +153,17 @@ async fn an_empty_query_finds_a_server_that_is_gone() {
     let frames = one.until_closed().await;
     assert_eq!(frames.first().and_then(|f| f.field(b'C')).as_deref(), Some("57P01"), "{}", tags(&frames));
 }
+
+/// As a new connection's is another than that of the one just closed.
+#[tokio::test]
+async fn the_next_client_is_told_another_process_id() {
+    let sluice = proxy().pool_size(3).start();
+    let mut before = 0;
+    for _ in 0..12 {
+        let (mut raw, pid) = told(&sluice).await;
+        assert_ne!(pid, before);
+        before = pid;
+        raw.send(&msg::terminate()).await;
+        raw.until_closed().await;
+    }
+}
