@@ -3,6 +3,9 @@
 //! A statement that a server holds from before a change of its table fails when it is bound. Nothing has run then. If
 //! nothing but ParseComplete has reached the client either, and no transaction is open, what the client sent is fed
 //! once more, and the statement prepared anew.
+//!
+//! Only where the client is told what the rows look like: a driver that asked for a statement's columns when it
+//! prepared it would read the new rows as the old ones. The error is what makes it ask again.
 
 use super::backend::Backend;
 use super::client::Session;
@@ -23,8 +26,8 @@ pub(super) enum Batch {
     No,
     /// It began with a Parse.
     Parsed,
-    /// From here on in the input.
-    From(usize),
+    /// From here on in the input. `told`: the text is read anew, or its columns are asked for.
+    From { at: usize, told: bool },
 }
 
 impl Session {
@@ -34,10 +37,12 @@ impl Session {
         let Some(link) = t.link.as_deref_mut() else { return };
         let next = match (t.header.tag, self.batch) {
             (b'P', Batch::No) if link.fresh() => Batch::Parsed,
-            (b'B' | b'D', Batch::No) if link.fresh() => Batch::From(t.at),
-            (b'B' | b'D', Batch::Parsed) => Batch::From(t.at),
-            (b'B' | b'D' | b'E', Batch::From(at)) => Batch::From(at),
-            (b'S', Batch::From(at)) => {
+            (tag @ (b'B' | b'D'), Batch::No) if link.fresh() => Batch::From { at: t.at, told: tag == b'D' },
+            (b'B' | b'D', Batch::Parsed) => Batch::From { at: t.at, told: true },
+            (tag @ (b'B' | b'D' | b'E'), Batch::From { at, told }) => {
+                Batch::From { at, told: told || tag == b'D' }
+            }
+            (b'S', Batch::From { at, told: true }) => {
                 let end = t.at + t.header.total;
                 let bytes = t.up.input().get(at..end).filter(|bytes| bytes.len() <= KEPT_MAX);
                 link.kept.clear();
