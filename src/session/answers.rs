@@ -33,6 +33,9 @@ impl Backend {
     ) -> Result<Served, Desync> {
         let input = out.input();
         let mut at = 0;
+        if self.rest == 0 {
+            self.local_replies(session, out);
+        }
         while at < input.len() {
             if self.rest > 0 {
                 let n = self.rest.min(input.len() - at);
@@ -326,26 +329,42 @@ impl Backend {
         if hidden { Show::Hide } else { Show::Pass }
     }
 
+    /// Nothing is owed but replies of our own: no server will bring them along.
+    pub(super) fn owes_only_locals(&self) -> bool {
+        self.rest == 0 && !self.queue.is_empty() && self.queue.iter().all(Expect::is_local)
+    }
+
+    /// Gives them to the client.
+    pub(super) fn answer_locals(&mut self, s: &mut Session, down: &mut Vec<u8>) {
+        while let Some(expect) = self.queue.front().filter(|expect| expect.is_local()) {
+            match expect {
+                Expect::LocalParse { named, .. } => {
+                    if *named {
+                        s.name_confirmed();
+                    }
+                    reply::parse_complete(down);
+                }
+                Expect::LocalClose(_) => reply::close_complete(down),
+                Expect::LocalNotices(j) => encode_notices(j, down),
+                Expect::Deallocated(names) => {
+                    let done = std::mem::take(&mut self.deallocated);
+                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
+                }
+                _ => {}
+            }
+            self.queue.pop_front();
+        }
+    }
+
     /// Sends what stands at the front and is ours.
     fn local_replies(&mut self, s: &mut Session, out: &mut Outlet<'_>) {
         loop {
             match self.queue.front() {
-                Some(Expect::LocalParse { named, .. }) => {
-                    if *named {
-                        s.name_confirmed();
-                    }
-                    out.add(reply::parse_complete);
-                }
-                Some(Expect::Deallocated(names)) => {
-                    let done = std::mem::take(&mut self.deallocated);
-                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
-                }
-                Some(Expect::LocalClose(_)) => out.add(reply::close_complete),
-                Some(Expect::LocalNotices(j)) => out.add(|v| encode_notices(j, v)),
-                Some(Expect::CopyEnd | Expect::WasUnnamed(_)) => {}
+                // These say nothing: what passes need not be copied for them.
+                Some(Expect::CopyEnd | Expect::WasUnnamed(_)) => drop(self.queue.pop_front()),
+                Some(expect) if expect.is_local() => out.add(|down| self.answer_locals(s, down)),
                 _ => return,
             }
-            self.queue.pop_front();
         }
     }
 }

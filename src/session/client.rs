@@ -223,6 +223,9 @@ impl Session {
                 Flow::Stop(step) => return Ok(Fed { consumed: at, step }),
             }
         }
+        if let Some(link) = link.filter(|link| link.owes_only_locals()) {
+            link.answer_locals(self, down);
+        }
         Ok(Fed { consumed: at, step: Step::More })
     }
 

@@ -152,6 +152,19 @@ impl Expect {
         matches!(self, Self::Sync | Self::Query(_) | Self::Poison { query: true, .. }) || self.is_ours()
     }
 
+    /// Not the server's: answered where it stands.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::LocalParse { .. }
+                | Self::LocalClose(_)
+                | Self::LocalNotices(_)
+                | Self::Deallocated(_)
+                | Self::CopyEnd
+                | Self::WasUnnamed(_)
+        )
+    }
+
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
         matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_))

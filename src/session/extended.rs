@@ -97,12 +97,8 @@ impl Session {
             t.pass();
         } else if link.may_be_failed() || !held {
             send_parse(link, &statement, if named { Whose::Named } else { Whose::Reused }, effects, t.up);
-        } else if link.silent() {
-            if named {
-                self.name_confirmed();
-            }
-            reply::parse_complete(t.down);
         } else {
+            // Answered with what the server answers to the rest of the batch: one message to the client, not two.
             link.queue.push_back(Expect::LocalParse { named, effects });
         }
     }
@@ -241,8 +237,8 @@ impl Session {
             && let Some(closed) = self.close_name(name)
         {
             match t.link.as_deref_mut() {
-                Some(link) if !link.silent() => link.queue.push_back(Expect::LocalClose(closed)),
-                _ => reply::close_complete(t.down),
+                Some(link) => link.queue.push_back(Expect::LocalClose(closed)),
+                None => reply::close_complete(t.down),
             }
             return Ok(Flow::Done);
         }
