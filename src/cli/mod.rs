@@ -29,7 +29,8 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     let loaded = config::load(args.config.as_deref(), &args.overrides());
     let mut problems = loaded.problems;
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
-    let policies = match read_policies(&loaded.settings.policies) {
+    let paths: Vec<PathBuf> = loaded.settings.policies.iter().map(|policy| policy.0.clone()).collect();
+    let policies = match read_policies(&paths) {
         // Who has named no policy has asked for nothing to be changed.
         Ok(policies) if loaded.settings.policies.is_empty() => Some(policies.observing()),
         Ok(policies) => Some(policies),
@@ -46,8 +47,7 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
 /// # Errors
 /// Every mistake of every file.
 pub fn read_policies(paths: &[PathBuf]) -> Result<Policies, Vec<Problem>> {
-    let is_built_in =
-        |path: &&PathBuf| path.file_name().is_some_and(|name| name == "baseline") && !path.exists();
+    let is_built_in = |path: &&PathBuf| path.as_os_str() == config::BUILT_IN && !path.exists();
     let (built_in, files): (Vec<_>, Vec<_>) = paths.iter().partition(is_built_in);
     if files.is_empty() {
         return Ok(Policies::baseline());

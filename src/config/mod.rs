@@ -7,6 +7,7 @@ mod certificates;
 mod files;
 mod load;
 mod pin;
+mod policy_path;
 mod print;
 mod settings;
 mod ssl;
@@ -15,6 +16,7 @@ mod url;
 mod value;
 
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
+pub use policy_path::{BUILT_IN, PolicyPath};
 pub use print::{documentation, print};
 pub use settings::{
     AdminSettings, AuthSettings, ClientTlsSettings, DatabaseSettings, GuardSettings, LimitSettings,

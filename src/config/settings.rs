@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::load::Reader;
 use super::pin::Pin;
+use super::policy_path::PolicyPath;
 use super::url::ServerUrl;
 use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
 
@@ -164,7 +165,7 @@ settings! {
         replicas: Vec<ServerUrl> = [];
         /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
         /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
-        policies: Vec<PathBuf> = [];
+        policies: Vec<PolicyPath> = [];
     }
 
     /// Server connections, and clients that wait for one. Names are PgBouncer's.

@@ -21,7 +21,7 @@ mod quota;
 mod server;
 
 pub use notices::LoginNotices;
-pub use owner::{ClientId, NOBODY, Pinned};
+pub use owner::{ClientId, NOBODY, Pinned, Worth};
 pub use queue::{Entered, Grant, Permit, Waiting};
 pub use server::Server;
 
@@ -321,11 +321,12 @@ impl KeyPool {
     /// The process id of an idle server of this thread that is the client's from now on, if there is one that was
     /// nobody's.
     #[must_use]
-    pub fn claim(&self, thread: usize, client: ClientId) -> Option<i32> {
+    pub fn claim(&self, thread: usize, client: ClientId, worth: Worth) -> Option<i32> {
         let mut gone = Vec::new();
         let mut idle = lock(self.idle.get(thread)?);
         // The one that has rested longest: its process id was another client's longest ago.
-        while let Some(at) = idle.iter().position(|server| server.owner == NOBODY) {
+        let fits = |server: &Box<Server>| server.owner == NOBODY && !(worth == Worth::New && server.used);
+        while let Some(at) = idle.iter().position(fits) {
             let server = idle.get_mut(at)?;
             if !server.is_dead() {
                 server.belong_to(client);

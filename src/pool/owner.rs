@@ -14,6 +14,14 @@ use super::server::Server;
 /// A client, for the pool: unique in the process, never [`NOBODY`].
 pub type ClientId = u64;
 
+/// Which of the servers that are nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// No client has used it.
+    New,
+    Used,
+}
+
 /// A server's owner where there is none: its client has left, or none came yet.
 pub const NOBODY: ClientId = 0;
 

@@ -21,7 +21,7 @@ use crate::observe::counters::Timeout;
 use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
-use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Pinned, Server, Waiting};
+use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Pinned, Server, Waiting, Worth};
 use crate::session::{Mode, ParamSet, Session, ascii_safe};
 use crate::wire::reply::{self, Severity};
 use crate::wire::sqlstate;
@@ -152,7 +152,10 @@ async fn shared(thread: &Rc<Thread>, key: &IdentKey, login: &LoginKey) -> Result
 /// nobody's. `None` where there is no room, or the server can't be reached now.
 async fn own_server(thread: &Rc<Thread>, id: ClientId, ident: &Ident) -> Option<i32> {
     let pool = &ident.primary;
-    let Some(permit) = pool.spare_permit() else { return pool.claim(thread.index, id) };
+    if let Some(pid) = pool.claim(thread.index, id, Worth::New) {
+        return Some(pid);
+    }
+    let Some(permit) = pool.spare_permit() else { return pool.claim(thread.index, id, Worth::Used) };
     let deadline = Some(Instant::now());
     let mut server = open::open(permit, &pool.login(), thread.index, deadline).await.ok()?;
     server.belong_to(id);

@@ -31,6 +31,7 @@ mod own_server;
 mod pin_limits;
 mod pinning;
 mod guard_block;
+mod guard_default;
 mod guard_warn;
 mod route_replica;
 mod metrics;

@@ -38,7 +38,6 @@ fn world() -> World {
 fn a_blocked_query_costs_no_server() {
     let mut w = world();
     assert_eq!(w.ask(0, &q(BLOCKED)), "E:42501 Z:I");
-    assert_eq!(w.ask(0, &q("")), "I Z:I");
     assert!(w.servers[0].model.ran.is_empty());
     assert_eq!(w.ask(0, &q("select 1")), "T D:select 1 C:SELECT 1 Z:I");
     w.assert_quiet();

@@ -16,6 +16,7 @@ pub struct Builder {
     flags: Vec<String>,
     primary: String,
     replica: bool,
+    policies: bool,
 }
 
 impl Builder {
@@ -28,12 +29,19 @@ impl Builder {
             flags: Vec::new(),
             primary,
             replica: false,
+            policies: true,
         }
     }
 
     /// Rules as in a file of `policies/`. Without this there are none.
     pub fn policy(mut self, toml: &str) -> Self {
         self.policy.push_str(toml);
+        self
+    }
+
+    /// Names no policy at all.
+    pub fn without_policies(mut self) -> Self {
+        self.policies = false;
         self
     }
 
@@ -111,7 +119,10 @@ impl Builder {
         if self.replica {
             command.args(["--replica", &cluster.replica_url("postgres").unwrap()]);
         }
-        command.arg("--policies").arg(directory.join("policy.toml")).args(&self.flags);
+        if self.policies {
+            command.arg("--policies").arg(directory.join("policy.toml"));
+        }
+        command.args(&self.flags);
         (command, directory)
     }
 }
