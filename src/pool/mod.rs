@@ -325,8 +325,8 @@ impl KeyPool {
         let mut gone = Vec::new();
         let mut idle = lock(self.idle.get(thread)?);
         // The one that has rested longest: its process id was another client's longest ago.
-        let fits = |server: &Box<Server>| server.owner == NOBODY && !(worth == Worth::New && server.used);
-        while let Some(at) = idle.iter().position(fits) {
+        let fits = |server: &Server| server.owner == NOBODY && !(worth == Worth::New && server.used);
+        while let Some(at) = idle.iter().position(|server| fits(server)) {
             let mut server = idle.remove(at);
             if server.is_dead() {
                 gone.push(server);
