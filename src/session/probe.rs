@@ -245,8 +245,9 @@ impl Session {
         }
         for (name, value) in values {
             let name = name.to_ascii_lowercase();
-            // A name that nobody has set is empty where another client's value was reset.
-            let unset = value.is_none_or(str::is_empty) && settings.get(&name).is_none();
+            // A name of an application's own that nobody has set is empty where another client's value was reset.
+            let empty = value.is_none_or(|value| value.is_empty() && name.contains('.'));
+            let unset = empty && settings.get(&name).is_none();
             if let Some(value) = value.filter(|value| !unset && settings.get(&name) != Some(*value)) {
                 settings.set(&name, value);
                 changed = true;

@@ -50,7 +50,7 @@ impl Step {
 }
 
 /// Texts whose answers depend on nothing but the client's own session. `{n}` is a small number.
-const TEXTS: [&str; 62] = [
+const TEXTS: [&str; 64] = [
     "SELECT {n}",
     "SELECT 1/0",
     "SELEC",
@@ -95,6 +95,8 @@ const TEXTS: [&str; 62] = [
     "SELECT pg_advisory_lock({lock})",
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
     "DISCARD ALL",
+    "SELECT set_config('search_path', '', false)",
+    "SHOW search_path",
     "RESET ALL",
     "SET work_mem TO DEFAULT",
     "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",

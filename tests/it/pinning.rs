@@ -10,13 +10,20 @@ struct State {
     owner_sees: &'static str,
 }
 
-const STATES: [State; 10] = [
+const STATES: [State; 11] = [
     State { name: "SET", make: &["SET work_mem = '1234kB'"], probe: "SHOW work_mem", owner_sees: "1234kB" },
     State {
         name: "set_config",
         make: &["SELECT set_config('work_mem', '1235kB', false)"],
         probe: "SHOW work_mem",
         owner_sees: "1235kB",
+    },
+    // As every program of pg_dump's kind begins.
+    State {
+        name: "an empty search_path",
+        make: &["SELECT pg_catalog.set_config('search_path', '', false)"],
+        probe: "SHOW search_path",
+        owner_sees: "",
     },
     State {
         name: "SET in a transaction",
