@@ -198,7 +198,8 @@ settings! {
         /// Session state that is refused (`0A000`) instead of keeping a server connection for its client: reasons as in
         /// `pins_total`.
         refuse_pins: Vec<Pin> = [];
-        /// Most of `pool_size`, in percent, that clients may keep for session state; beyond it, `53300`.
+        /// Most of `pool_size`, in percent and rounded up, that clients may keep for session state; beyond it, `53300`.
+        /// Where that is all of it, a client that needs one more waits as for any.
         max_pinned_percent: usize = 90, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
         /// Most bytes of prepared statements that one client may hold.
         prepared_statement_bytes: ByteSize = "1MB";

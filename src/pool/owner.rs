@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Node;
 use super::server::Server;
+use super::{Limits, Node};
 
 /// A client, for the pool: unique in the process, never [`NOBODY`].
 pub type ClientId = u64;
@@ -59,6 +59,13 @@ impl Pinned {
         }
     }
 
+    /// The client is among them.
+    #[inline]
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn release(&mut self) {
         if let Some(node) = self.0.take() {
             node.pinned.fetch_sub(1, Ordering::Relaxed);
@@ -73,11 +80,13 @@ impl Drop for Pinned {
 }
 
 impl Node {
-    /// One more client may hold a server for its session state.
+    /// One more client may hold a server for its session state. Where all may be held, there is nothing to keep free:
+    /// who comes next waits as for any server.
     #[inline]
     #[must_use]
     pub fn may_pin(&self) -> bool {
-        self.pinned.load(Ordering::Relaxed) < self.limits.max_pinned
+        let Limits { pool_size, max_pinned, .. } = self.limits;
+        max_pinned >= pool_size || self.pinned.load(Ordering::Relaxed) < max_pinned
     }
 }
 

@@ -377,7 +377,7 @@ impl Drive {
                 replicas: ident.may_route,
                 reuse_unnamed: ident.reuse_unnamed,
                 refused_pins: thread.shared.refused_pins,
-                may_pin: ident.primary.node.may_pin(),
+                may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),
                 epoch: ident.schema.load(Ordering::Relaxed),
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);

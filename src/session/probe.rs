@@ -47,6 +47,8 @@ pub(super) struct Probe {
     kinds: Effects,
     /// Kinds that no server shows: taken as left.
     unshown: Effects,
+    /// What the texts themselves are about: no statement that runs unseen code is to blame for it.
+    meant: Effects,
     all: bool,
     touched: Touched,
     rows: Vec<Vec<Option<Box<str>>>>,
@@ -76,6 +78,7 @@ impl Probe {
         let kinds = if blind { Effects::SHOWN } else { suspect.common(Effects::SHOWN) };
         Self {
             kinds,
+            meant: suspect,
             unshown: suspect.pins().without(Effects::SHOWN).without(Effects::SETTING),
             all: blind || suspect.has(Effects::ANY_SETTING) || touched.names.len() > MANY,
             touched,
@@ -207,6 +210,7 @@ impl Session {
             let asked = probe.kinds.and(if settings { Effects::SETTING } else { Effects::NONE });
             return self.hold(asked.and(probe.unshown), ledger);
         };
+        let held_before = self.held;
         self.held = self.held.without(probe.kinds);
         let utf8 = link.reported().any(|(name, value)| name == "client_encoding" && value == "UTF8");
         let readable = utf8 || values.iter().all(|(_, value)| value.is_none_or(str::is_ascii));
@@ -216,7 +220,10 @@ impl Session {
         }
         let unread = if readable { Effects::NONE } else { Effects::SETTING };
         self.hold(held.and(probe.unshown).and(unread), ledger);
-        if !held.is_none() || *before != *self.settings {
+        let unmeant = held.without(held_before).without(probe.meant);
+        let changed =
+            !probe.meant.has_any(Effects::SETTING.and(Effects::ANY_SETTING)) && *before != *self.settings;
+        if !unmeant.is_none() || changed {
             probe.touched.calls.iter().for_each(|fingerprint| ledger.left_state(*fingerprint));
         }
     }

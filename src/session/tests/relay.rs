@@ -450,3 +450,20 @@ fn an_idle_server_goes_back_whatever_it_adds() {
     let same = Arc::new(ParamSet::default());
     assert_eq!(w.servers[0].backend.alignment(&same), None);
 }
+
+#[test]
+fn a_write_is_not_to_blame_for_what_was_there() {
+    let mut w = world(1);
+    let asked =
+        |w: &World| w.servers[0].model.ran.iter().filter(|sql| sql.contains("what the session left")).count();
+    w.ask(0, &q(TEMP));
+    w.ask(0, &[q("begin"), q("insert into t values (1)"), q("commit")].concat());
+    for _ in 0..10 {
+        w.ask(0, &q("update t set a = 1"));
+    }
+    let watched = asked(&w);
+    for _ in 0..10 {
+        w.ask(0, &q("update t set a = 1"));
+    }
+    assert_eq!(asked(&w), watched, "trusted, though the temporary table is there all the time");
+}
