@@ -21,6 +21,7 @@ async fn the_first_that_is_there_and_a_primary_is_used() {
     let (primary, replica) = (lab().cluster.server().port(), lab().cluster.replicas()[0].port());
     for parameters in ["", "?target_session_attrs=read-write", "?load_balance_hosts=random"] {
         let sluice = proxy().pool_size(3).primary(url(&[nobody(), replica, primary], parameters)).start();
+        lab().catch_up().await; // the replica is asked, too, and must know the database
         let client = sluice.connect().await;
         client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
         let mut held = Vec::new();
