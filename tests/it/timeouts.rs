@@ -23,8 +23,8 @@ fn only_error(frames: &[Frame]) -> &Frame {
 async fn an_idle_client_is_closed_and_one_that_is_not_idle_is_not() {
     crate::needs_proxy!();
     let sluice = proxy().pool_size(1).setting("[timeouts]\nclient_idle_timeout = \"600ms\"").start();
-    let (mut idle, mut busy) = (sluice.raw().await, sluice.raw().await);
     let started = Instant::now();
+    let (mut idle, mut busy) = (sluice.raw().await, sluice.raw().await);
     let work = async {
         // Longer than the timeout in all, and one statement longer than it.
         for _ in 0..5 {
