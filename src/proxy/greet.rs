@@ -338,7 +338,7 @@ impl Drive {
     pub(super) async fn finish(&mut self, closed: Closed) {
         self.thread.shared.buffered.set(&mut self.buffered, 0);
         self.pinned = Pinned::default(); // before its server goes on to the next
-        let between_messages = self.server.as_ref().is_none_or(|server| server.backend.whole());
+        let between_messages = self.server.as_ref().is_none_or(|server| !server.backend.is_inside());
         for pool in std::iter::once(&self.ident.primary).chain(&self.ident.replicas) {
             pool.disown(self.thread.index, self.id);
         }

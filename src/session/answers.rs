@@ -251,25 +251,19 @@ impl Backend {
         if self.status == b'I' && !end.is_ours() {
             l.transaction();
         }
+        if !matches!(end, Expect::Query(_)) {
+            (self.rows, self.bytes, self.failed) = (0, 0, false); // nobody's account
+        }
         match end {
-            Expect::Query(_) => {}
-            Expect::Hidden => {
-                (self.rows, self.bytes, self.failed) = (0, 0, false);
-                if std::mem::take(&mut self.align_failed) {
-                    return Err(Desync("the server refused the client's settings"));
-                }
-                return Ok(Show::Hide);
-            }
-            Expect::Restore | Expect::HiddenSync => {
-                (self.rows, self.bytes, self.failed) = (0, 0, false);
-                return Ok(Show::Hide);
+            Expect::Hidden if std::mem::take(&mut self.align_failed) => {
+                return Err(Desync("the server refused the client's settings"));
             }
             Expect::Probe(probe) => {
-                (self.rows, self.bytes, self.failed) = (0, 0, false);
                 s.probed(*probe, self, l);
                 return Ok(Show::Hide);
             }
-            _ => (self.rows, self.bytes, self.failed) = (0, 0, false),
+            Expect::Hidden | Expect::Restore | Expect::HiddenSync => return Ok(Show::Hide),
+            _ => {}
         }
         if self.repairing {
             return Ok(Show::Hide);

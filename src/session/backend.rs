@@ -170,12 +170,6 @@ impl Backend {
         (self.rows, self.bytes) = (0, 0);
     }
 
-    /// No message of the server is cut in half between it and the client.
-    #[must_use]
-    pub fn whole(&self) -> bool {
-        self.rest == 0
-    }
-
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
     #[must_use]
     pub fn status(&self) -> u8 {
@@ -241,11 +235,6 @@ impl Backend {
 
     pub(super) fn has_unnamed(&self, id: u64) -> bool {
         self.unnamed.0 == id && self.settled(self.unnamed.1)
-    }
-
-    /// What we say now comes behind everything the server has said.
-    pub(super) fn silent(&self) -> bool {
-        self.queue.is_empty() && self.rest == 0
     }
 
     /// A `DISCARD ALL` has run: nothing is prepared and every setting is the connection's own.

@@ -449,10 +449,10 @@ impl Session {
             return;
         }
         match t.link.as_deref_mut() {
-            Some(link) if !link.silent() => {
+            Some(link) => {
                 link.queue.push_back(Expect::LocalNotices(Arc::clone(judgement)));
             }
-            _ => encode_notices(judgement, t.down),
+            None => encode_notices(judgement, t.down),
         }
     }
 }
