@@ -46,14 +46,15 @@ impl Session {
             return Ok(self.parse_oversized(name, env, t));
         }
         let parse = frontend::parse(t.body()).ok_or(MALFORMED)?;
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
             self.refuse(refusal, t);
             return Ok(Flow::Done);
         }
         let taken = !parse.name.is_empty()
-            && self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name));
+            && (self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name))
+                || self.is_sql_name(parse.name));
         if taken {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
@@ -155,7 +156,7 @@ impl Session {
         let head = body.len() - bind.rest.len();
         let named =
             if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
-        let Some(mut named) = named else { return Ok(self.bind_unknown(bind.statement, t)) };
+        let Some(mut named) = named else { return Ok(self.bind_unknown(env, bind.statement, t)) };
         if !named.judgement.like_params.is_empty() {
             if !t.whole() && t.header.total <= BIND_LOOK_MAX {
                 return Ok(Flow::Short);
@@ -170,7 +171,7 @@ impl Session {
         }
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
-            self.takes_effect(env.ledger, &named.judgement, t);
+            self.will_run(env.ledger, &named.judgement, named.statement.text(), t);
         }
         let tentative = self.is_tentative(&named);
         self.materialise_for(&named.judgement, t);
@@ -206,10 +207,13 @@ impl Session {
     }
 
     /// A name we don't know: made by SQL `PREPARE` on a pinned server, or not at all. The server knows.
-    fn bind_unknown(&mut self, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
+    fn bind_unknown<L: Ledger>(&mut self, env: &mut Env<'_, L>, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
         if let Some(refusal) = foreign(name) {
             self.refuse(refusal, t);
             return Flow::Done;
+        }
+        if let Some(runs) = self.runs(name) {
+            self.takes_effect(env.ledger, &runs, t);
         }
         if let Some(link) = t.link.as_deref_mut() {
             link.unsynced = true;
@@ -264,6 +268,7 @@ impl Session {
             if name.is_empty() {
                 self.set_unnamed(None, t);
             }
+            self.closes_sql_name(name);
             if let Some(link) = t.link.as_deref_mut() {
                 if name.is_empty() {
                     link.drop_unnamed();
@@ -377,7 +382,7 @@ impl Session {
             return false;
         }
         let Some(parse) = frontend::parse(t.body()) else { return false };
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         let Some(refusal) = self.refusal(&judgement) else { return false };
         env.ledger.judged(&judgement);
         self.refuse(refusal, t);
@@ -398,7 +403,7 @@ impl Session {
                 b'S' => return if routed { Lane::Replica } else { Lane::Primary },
                 b'P' => match frontend::parse(body) {
                     Some(parse) if parse.text.len() <= env.max_statement_bytes => {
-                        env.guard.judge(parse.text, &self.class).lane
+                        self.judge(env, parse.text).lane
                     }
                     _ => return Lane::Primary,
                 },

@@ -125,6 +125,7 @@ impl Session {
 
     /// Every prepared statement is gone, but for those whose Parse is still on its way.
     pub(super) fn deallocated(&mut self) {
+        self.forget_sql_names();
         let Some(names) = self.names.as_mut() else { return };
         if names.tentative.is_empty() {
             self.names = None;

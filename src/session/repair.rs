@@ -75,7 +75,7 @@ impl Backend {
 
     /// The client must not be heard before its last batch is fed again.
     #[must_use]
-    pub fn is_repairing(&self) -> bool {
+    pub(super) fn is_repairing(&self) -> bool {
         self.repairing
     }
 
