@@ -143,6 +143,12 @@ macro_rules! fact_table {
             $($(#[doc = $doc])+ $(#[serde($($serde)+)])? pub $field: $ty,)+
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::blank()
+            }
+        }
+
         impl $name {
             /// Nothing is known.
             #[must_use]

@@ -47,7 +47,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         prepared: found.prepared,
         effects,
         not_read_only: if read_only { Vec::new() } else { vec!["other".to_owned()] },
-        ..Facts::blank()
+        ..found.facts
     }
 }
 
