@@ -8,7 +8,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use pgsluice::guard::facts::{self, ReadOptions};
 use pgsluice::guard::policy::Policies;
 use pgsluice::guard::sql::shape_of;
-use pgsluice::guard::{Class, Guard, GuardLimits, evaluate};
+use pgsluice::guard::{Circumstances, Class, Guard, GuardLimits, evaluate};
 
 const SHORT: &str = "SELECT id, name, price FROM products WHERE sku = 'TEA-00417'";
 
@@ -89,7 +89,8 @@ fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
 
     let limits = GuardLimits::default();
     group.bench_function("verdict_miss", |bencher| {
-        bencher.iter(|| evaluate(&policies, &class, black_box(text), &limits).judgement);
+        let around = Circumstances::default();
+        bencher.iter(|| evaluate(&policies, &class, black_box(text), &limits, &around).judgement);
     });
 }
 

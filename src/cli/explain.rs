@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::args::ExplainArgs;
 use crate::guard::facts::Facts;
 use crate::guard::policy::{Decision, Policies};
-use crate::guard::rules::DETECTORS;
-use crate::guard::{Class, Evaluation, GuardLimits, Judgement, Kind, evaluate, main_statement};
+use crate::guard::rules::{Options, detectors};
+use crate::guard::{
+    Circumstances, Class, ClientFacts, Evaluation, GuardLimits, Judgement, Kind, Subject, evaluate,
+    main_statement,
+};
 
 pub fn command(args: &ExplainArgs) -> ExitCode {
     let policies = match super::read_policies(&args.policies) {
@@ -154,7 +157,13 @@ impl Explainer {
     }
 
     fn explain(&self, sql: &str, out: &mut impl Write) -> io::Result<()> {
-        let evaluation = evaluate(&self.policies, &self.class, sql.as_bytes(), &GuardLimits::default());
+        let evaluation = evaluate(
+            &self.policies,
+            &self.class,
+            sql.as_bytes(),
+            &GuardLimits::default(),
+            &Circumstances::default(),
+        );
         if self.json {
             let nothing = Facts { kind: Kind::Utility, ..Facts::unparsed(sql.len()) };
             serde_json::to_writer(&mut *out, &explanation(sql, &evaluation, &self.policies, &nothing))?;
@@ -199,8 +208,13 @@ fn findings(statements: &[Facts], decision: &Decision<'_>) -> Vec<Finding> {
         because: Some(found.because.clone()),
     };
     let mut findings: Vec<Finding> = decision.matches.iter().map(of_rule).collect();
-    for detector in DETECTORS {
-        let found = statements.iter().find_map(detector.check);
+    let client = ClientFacts::blank();
+    for detector in detectors() {
+        let options = Options::defaults(detector.options);
+        let found = statements.iter().find_map(|facts| {
+            let around = Circumstances::default();
+            (detector.check)(&Subject { facts, client: &client, around: &around, known: None }, &options)
+        });
         if let Some(found) = found.filter(|_| !findings.iter().any(|finding| finding.rule == detector.name)) {
             findings.push(Finding {
                 rule: detector.name.to_owned(),

@@ -98,6 +98,7 @@ mod tests {
         page("CONFIG.md", &crate::config::documentation());
         page("CONSOLE.md", &crate::admin::sheet::documentation());
         page("SESSION.md", &session_page());
+        page("FACTS.md", &crate::guard::policy::facts_documentation());
         page("RULES.md", &crate::guard::rules::documentation());
     }
 }

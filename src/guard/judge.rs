@@ -3,14 +3,16 @@
 //! `text → L1 → shape → L2 → grammar → facts → rules → policies → route`. Whatever the protocol path, this is the
 //! only function that decides.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
+use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read};
 use super::policy::{Decision, Policies, decide};
-use super::{Class, Effects, Judgement, Kind, route, sql};
+use super::{Circumstances, Class, Effects, Judgement, Kind, route, sql};
 
 /// Bounds of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ const MAX_NORMALIZED: usize = 1024;
 pub struct Guard {
     policies: Arc<Policies>,
     limits: GuardLimits,
+    /// By database.
+    catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>,
     hasher: RandomState,
     classes: Classes,
     texts: Verdicts,
@@ -71,6 +75,7 @@ impl Guard {
         Self {
             policies,
             limits,
+            catalogs: Arc::default(),
             classes: Classes::new(hasher.clone()),
             hasher,
             texts: Verdicts::new(limits.cache_bytes / 2),
@@ -90,6 +95,21 @@ impl Guard {
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
         self.policies = policies;
         self.forget();
+    }
+
+    /// Other catalogs from now on. What was judged by the old ones is forgotten.
+    pub fn set_catalogs(&mut self, catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>) {
+        self.catalogs = catalogs;
+        self.forget();
+    }
+
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<HashMap<Box<str>, Arc<Catalog>>> {
+        &self.catalogs
+    }
+
+    fn catalog(&self, class: &Class) -> Option<&Catalog> {
+        self.catalogs.get(&class.database).map(|catalog| &**catalog)
     }
 
     fn forget(&mut self) {
@@ -153,7 +173,8 @@ impl Guard {
             None => {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|_| &buffer[..fingerprint_len]);
-                let evaluation = evaluate_shaped(&self.policies, class, text, &self.limits, shape);
+                let around = Circumstances { catalog: self.catalog(class), ..Circumstances::default() };
+                let evaluation = evaluate_shaped(&self.policies, class, text, &self.limits, shape, &around);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 let judgement = Arc::new(evaluation.judgement);
                 if cacheable {
@@ -172,7 +193,8 @@ impl Guard {
         let statements = vec![Facts::unparsed(usize::MAX)];
         let normalized = "(a statement above max_statement_bytes)".into();
         let fingerprint = sql::fingerprint(b"above max_statement_bytes");
-        Arc::new(judgement(&self.policies, class, &statements, fingerprint, normalized).0)
+        let around = Circumstances { catalog: self.catalog(class), ..Circumstances::default() };
+        Arc::new(judgement(&self.policies, class, &statements, fingerprint, normalized, &around).0)
     }
 }
 
@@ -191,11 +213,12 @@ pub fn evaluate<'p>(
     class: &Class,
     text: &[u8],
     limits: &GuardLimits,
+    around: &Circumstances<'_>,
 ) -> Evaluation<'p> {
     let mut shape = Vec::new();
     let shaped = readable(text, class, limits)
         && sql::shape_of(text, class.standard_conforming_strings, &mut shape).is_ok();
-    evaluate_shaped(policies, class, text, limits, shaped.then_some(&shape))
+    evaluate_shaped(policies, class, text, limits, shaped.then_some(&shape), around)
 }
 
 /// In encodings such as SJIS a byte below 0x80 may be the second half of a character, so that only a text without
@@ -210,6 +233,7 @@ fn evaluate_shaped<'p>(
     text: &[u8],
     limits: &GuardLimits,
     shape: Option<&[u8]>,
+    around: &Circumstances<'_>,
 ) -> Evaluation<'p> {
     let options = ReadOptions {
         max_bytes: limits.max_statement_bytes,
@@ -224,7 +248,8 @@ fn evaluate_shaped<'p>(
     // A text without a shape is its own: texts that nobody can read have nothing else in common.
     let fingerprint = sql::fingerprint(shape.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
     let normalized = sql::normalized(text, class.standard_conforming_strings, MAX_NORMALIZED).into();
-    let (judgement, decision) = judgement(policies, class, &reading.statements, fingerprint, normalized);
+    let (judgement, decision) =
+        judgement(policies, class, &reading.statements, fingerprint, normalized, around);
     Evaluation { judgement, reading, decision }
 }
 
@@ -234,8 +259,9 @@ fn judgement<'p>(
     statements: &[Facts],
     fingerprint: u64,
     normalized: Arc<str>,
+    around: &Circumstances<'_>,
 ) -> (Judgement, Decision<'p>) {
-    let decision = decide(policies, class, statements);
+    let decision = decide(policies, class, statements, around);
     let judged = |statements: &[Facts], decision: &Decision<'_>| Judgement {
         fingerprint,
         normalized: Arc::clone(&normalized),
@@ -257,6 +283,9 @@ fn judgement<'p>(
         transaction_control: statements.iter().any(|facts| facts.kind == Kind::Transaction),
         like_params: Box::default(),
         with_wildcard: None,
+        limits: None,
+        set: Box::default(),
+        rewrite: None,
     };
     let mut judgement = judged(statements, &decision);
     let mut params: Vec<u16> = statements.iter().flat_map(|facts| &facts.like_params).copied().collect();
@@ -270,7 +299,7 @@ fn judgement<'p>(
                 ..facts.clone()
             })
             .collect();
-        let other = judged(&bound, &decide(policies, class, &bound));
+        let other = judged(&bound, &decide(policies, class, &bound, around));
         let differs = other.action != judgement.action
             || other.hits != judgement.hits
             || other.complaints != judgement.complaints

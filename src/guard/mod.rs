@@ -5,9 +5,13 @@
 use std::sync::Arc;
 
 mod cache;
+pub mod catalog;
+mod circumstances;
 mod effects;
+pub mod fact;
 pub mod facts;
 mod judge;
+mod limits;
 pub mod policy;
 pub mod route;
 pub mod rules;
@@ -15,8 +19,12 @@ pub mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use circumstances::{
+    CatalogFacts, Circumstances, ClientFacts, LIVE_ROOTS, SessionFacts, Subject, TimeFacts,
+};
 pub use effects::Effects;
 pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
+pub use limits::{Bound, Concurrency, Limits, Per, Rate};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -170,4 +178,10 @@ pub struct Judgement {
     /// [`Judgement::with_wildcard`] hold instead of this.
     pub like_params: Box<[u16]>,
     pub with_wildcard: Option<Arc<Judgement>>,
+    /// What it may cost at most.
+    pub limits: Option<Arc<Limits>>,
+    /// Settings to put in force for the transaction it runs in, in order.
+    pub set: Box<[(Box<str>, Box<str>)]>,
+    /// The text to run instead.
+    pub rewrite: Option<Arc<str>>,
 }

@@ -198,7 +198,7 @@ proptest::proptest! {
         let class = class_of("app");
         let mut used = guard();
         for text in texts.iter().chain(&texts).chain(&texts) {
-            let fresh = evaluate(used.policies(), &class, text.as_bytes(), &GuardLimits::default()).judgement;
+            let fresh = evaluate(used.policies(), &class, text.as_bytes(), &GuardLimits::default(), &Circumstances::default()).judgement;
             let cached = used.judge(text.as_bytes(), &class);
             proptest::prop_assert_eq!(format!("{:?}", &*cached), format!("{:?}", fresh));
         }

@@ -46,6 +46,8 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         settings: found.settings,
         prepared: found.prepared,
         effects,
+        not_read_only: if read_only { Vec::new() } else { vec!["other".to_owned()] },
+        ..found.facts
     }
 }
 

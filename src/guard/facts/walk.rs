@@ -2,6 +2,7 @@
 //!
 //! The walk keeps its own stack of work: a tree as deep as the grammar allows costs no thread stack.
 
+use super::Facts;
 use super::functions;
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
@@ -41,6 +42,8 @@ impl Context {
 /// What the walk gathers; `Facts` are made of it.
 #[derive(Default)]
 pub(super) struct Found {
+    /// Facts that are written as they are found; the fields below end up in others of its fields.
+    pub(super) facts: Facts,
     pub(super) tables: Names,
     pub(super) functions: Names,
     pub(super) select_star: bool,

@@ -9,7 +9,7 @@ use super::decide::decide;
 use super::model::Policies;
 use crate::document::{Problem, Problems, Source, entry, short, string, tables, wrong_type};
 use crate::guard::facts::{ReadOptions, read};
-use crate::guard::{Action, Class, Lane, route};
+use crate::guard::{Action, Circumstances, Class, Lane, route};
 
 /// One statement, who sends it, and what must follow.
 #[derive(Clone, Debug)]
@@ -23,6 +23,20 @@ pub struct Case {
     pub expect: Vec<(String, Action)>,
     /// Where it runs, if the case says so.
     pub route: Option<Lane>,
+}
+
+impl Case {
+    /// The rule is among those that must match.
+    #[must_use]
+    pub fn expects(&self, rule: &str) -> bool {
+        self.expect.iter().any(|(name, _)| name == rule)
+    }
+
+    /// Nothing may match.
+    #[must_use]
+    pub fn expects_nothing(&self) -> bool {
+        self.expect.is_empty()
+    }
 }
 
 /// A case that went otherwise.
@@ -132,7 +146,7 @@ pub fn run_cases(policies: &Policies, cases: &[Case]) -> Vec<Failure> {
 
 fn run_case(policies: &Policies, case: &Case) -> Option<Failure> {
     let reading = read(case.sql.as_bytes(), &ReadOptions::default());
-    let decision = decide(policies, &case.class, &reading.statements);
+    let decision = decide(policies, &case.class, &reading.statements, &Circumstances::default());
     let matched: Vec<(&str, Action)> =
         decision.matches.iter().map(|found| (&*found.rule.name, found.rule.act.action())).collect();
     let mut differences = Vec::new();

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use cel::Program;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
 
-use super::condition::{CLIENT, Fault, Field, KINDS, QUERY, kind_name};
+use super::condition::{Fault, KINDS, ROOTS};
 use crate::document::closest;
+use crate::guard::{LIVE_ROOTS, fact};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Bool,
     Int,
+    Float,
     Text,
     Texts,
     Ints,
@@ -22,10 +24,19 @@ pub(super) enum Type {
 }
 
 impl Type {
+    pub(super) fn of(ty: fact::Type) -> Self {
+        match ty {
+            fact::Type::Bool => Self::Bool,
+            fact::Type::Int => Self::Int,
+            fact::Type::Float => Self::Float,
+            fact::Type::Text => Self::Text,
+            fact::Type::Texts => Self::Texts,
+        }
+    }
     fn name(self) -> &'static str {
         match self {
             Self::Bool => "true or false",
-            Self::Int => "a number",
+            Self::Int | Self::Float => "a number",
             Self::Text => "a text",
             Self::Texts | Self::Ints | Self::List => "a list",
             Self::Any => "something unknown",
@@ -60,6 +71,10 @@ impl Reads {
     pub(super) fn add(&mut self, others: &Self) {
         self.0.extend(&others.0);
     }
+    /// A verdict changes while the text and its client stay the same.
+    pub(super) fn is_live(&self) -> bool {
+        self.0.iter().any(|(root, _)| LIVE_ROOTS.contains(root))
+    }
     /// The facts of the statement, by name.
     pub(super) fn of_query(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().filter(|(root, _)| *root == "query").map(|(_, name)| *name)
@@ -85,12 +100,9 @@ struct Checker<'a> {
     faults: Vec<Fault>,
 }
 
-fn fields(root: &str) -> Option<(&'static str, &'static [Field])> {
-    match root {
-        "query" => Some(("query", QUERY)),
-        "client" => Some(("client", CLIENT)),
-        _ => None,
-    }
+/// The fields of a root, if there is one of that name.
+fn fields(name: &str) -> Option<(&'static str, Vec<(&'static str, Type)>)> {
+    ROOTS.iter().find(|root| root.name == name).map(|root| (root.name, (root.fields)()))
 }
 
 impl<'a> Checker<'a> {
@@ -141,11 +153,12 @@ impl<'a> Checker<'a> {
             return *ty;
         }
         if let Some((root, fields)) = fields(name) {
-            let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
+            let known: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
             let cure = format!("known are {}", known.join(", "));
             self.fault(at, format!("`{root}` has fields; read one of them"), Some(cure));
         } else {
-            let cure = "a condition reads `query.…` and `client.…`".to_owned();
+            let cure =
+                format!("known are {}", ROOTS.iter().map(|root| root.name).collect::<Vec<_>>().join(", "));
             self.fault(at, format!("unknown name `{}`", crate::document::short(name)), Some(cure));
         }
         Type::Any
@@ -165,8 +178,8 @@ impl<'a> Checker<'a> {
             }
             return Type::Any;
         };
-        let Some(field) = fields.iter().find(|field| field.name == select.field) else {
-            let known = fields.iter().map(|field| field.name);
+        let Some((field, ty)) = fields.iter().find(|(name, _)| *name == select.field) else {
+            let known = fields.iter().map(|(name, _)| *name);
             let cure = match closest(&select.field, known.clone()) {
                 Some(near) => format!("did you mean `{root}.{near}`?"),
                 None => format!("known are {}", known.collect::<Vec<_>>().join(", ")),
@@ -176,8 +189,8 @@ impl<'a> Checker<'a> {
             self.point_at_field(root, &select.field);
             return Type::Any;
         };
-        self.reads.0.insert((root, field.name));
-        if select.test { Type::Bool } else { field.ty }
+        self.reads.0.insert((root, field));
+        if select.test { Type::Bool } else { *ty }
     }
 
     /// CEL's place of a selection is its dot; the caret should stand under the field.
@@ -268,9 +281,9 @@ impl<'a> Checker<'a> {
         };
         if let Expr::Literal(LiteralValue::String(text)) = literal {
             let text: &str = text.inner();
-            let mut names = KINDS.iter().map(|kind| kind_name(*kind));
+            let mut names = KINDS.iter().map(|kind| kind.as_str());
             if !names.any(|name| name == text) {
-                let known: Vec<&str> = KINDS.iter().map(|kind| kind_name(*kind)).collect();
+                let known: Vec<&str> = KINDS.iter().map(|kind| kind.as_str()).collect();
                 let message = format!("`query.kind` is never \"{}\"", crate::document::short(text));
                 self.fault(at, message, Some(format!("known are {}", known.join(", "))));
             }

@@ -9,82 +9,107 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, Program, Value};
 
 use super::check::{self, Reads, Type};
+use crate::guard::fact::{self, Field};
 use crate::guard::facts::Facts;
-use crate::guard::{Class, Kind};
+use crate::guard::{CatalogFacts, ClientFacts, Kind, SessionFacts, Subject, TimeFacts};
 
-/// What a condition may read of a statement and of its client. `statements` is of the whole text.
-pub(super) struct Subject<'a> {
-    pub(super) facts: &'a Facts,
-    pub(super) statements: usize,
-    pub(super) class: &'a Class,
-}
-
-/// A fact as conditions see it.
-pub(super) struct Field {
+/// A name in conditions that has fields: `query`, `client`, ….
+pub(super) struct Root {
     pub(super) name: &'static str,
-    pub(super) ty: Type,
-    /// Known even of a statement that the grammar did not read.
-    pub(super) always: bool,
-    get: fn(&Subject<'_>) -> Value,
+    about: &'static str,
+    /// Its fields, for the manual: name, type, known of what was not parsed, documentation.
+    sheet: fn() -> Vec<(&'static str, &'static str, bool, String)>,
+    /// Its fields' names and types.
+    pub(super) fields: fn() -> Vec<(&'static str, Type)>,
+    /// The values of those that are known and read.
+    values: fn(&Subject<'_>, &dyn Fn(&str) -> bool) -> HashMap<Key, Value>,
 }
 
-macro_rules! fields {
-    ($table:ident: $($name:ident $ty:ident $($always:ident)? = |$subject:ident| $get:expr;)+) => {
-        pub(super) const $table: &[Field] = &[
-            $(Field {
-                name: stringify!($name),
-                ty: Type::$ty,
-                always: fields!(@always $($always)?),
-                get: |$subject| Value::from($get),
-            },)+
-        ];
-    };
-    (@always always) => { true };
-    (@always) => { false };
+/// All of them. `query` holds the facts of the statement.
+pub(super) const ROOTS: &[Root] = &[
+    Root {
+        name: "query",
+        about: "What the statement is, from its text alone.",
+        sheet: || sheet(Facts::FIELDS),
+        fields: || typed(Facts::FIELDS),
+        values: |of, reads| values(Facts::FIELDS, Some(of.facts), of.facts.kind != Kind::Unparsed, reads),
+    },
+    Root {
+        name: "client",
+        about: "Who asks.",
+        sheet: || sheet(ClientFacts::FIELDS),
+        fields: || typed(ClientFacts::FIELDS),
+        values: |of, reads| values(ClientFacts::FIELDS, Some(of.client), true, reads),
+    },
+    Root {
+        name: "session",
+        about: "What the session did before this statement. A rule that reads it is asked at every run.",
+        sheet: || sheet(SessionFacts::FIELDS),
+        fields: || typed(SessionFacts::FIELDS),
+        values: |of, reads| values(SessionFacts::FIELDS, of.around.session, true, reads),
+    },
+    Root {
+        name: "time",
+        about: "When it is, in the zone the rule names. A rule that reads it is asked at every run.",
+        sheet: || sheet(TimeFacts::FIELDS),
+        fields: || typed(TimeFacts::FIELDS),
+        values: |of, reads| values(TimeFacts::FIELDS, of.around.time, true, reads),
+    },
+    Root {
+        name: "catalog",
+        about: "What the catalog says of the statement's tables together. Unknown without a catalog, and of tables it does not have.",
+        sheet: || sheet(CatalogFacts::FIELDS),
+        fields: || typed(CatalogFacts::FIELDS),
+        values: |of, reads| values(CatalogFacts::FIELDS, of.known, true, reads),
+    },
+];
+
+fn sheet<T>(fields: &'static [Field<T>]) -> Vec<(&'static str, &'static str, bool, String)> {
+    fields.iter().map(|field| (field.name, field.ty.name(), field.always, field.documentation())).collect()
 }
 
-fields! { QUERY:
-    kind Text always = |of| kind_name(of.facts.kind).to_owned();
-    read_only Bool always = |of| of.facts.read_only;
-    tables Texts = |of| of.facts.tables.clone();
-    select_star Bool = |of| of.facts.select_star;
-    unfiltered_write Bool = |of| of.facts.unfiltered_write;
-    has_where Bool = |of| of.facts.has_where;
-    has_limit Bool = |of| of.facts.has_limit;
-    joins Int = |of| i64::from(of.facts.joins);
-    aggregates Int = |of| i64::from(of.facts.aggregates);
-    group_by Bool = |of| of.facts.group_by;
-    distinct Bool = |of| of.facts.distinct;
-    functions Texts = |of| of.facts.functions.clone();
-    for_update Bool = |of| of.facts.for_update;
-    leading_wildcard Bool = |of| of.facts.leading_wildcard;
-    params Int = |of| i64::from(of.facts.params);
-    bytes Int always = |of| i64::from(of.facts.bytes);
-    statements Int always = |of| i64::try_from(of.statements).unwrap_or(i64::MAX);
-}
-
-fields! { CLIENT:
-    user Text always = |of| of.class.user.to_string();
-    database Text always = |of| of.class.database.to_string();
-    application Text always = |of| of.class.application.to_string();
-}
-
-/// `select`, `insert`, …, `unparsed`.
-pub(super) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Select => "select",
-        Kind::Insert => "insert",
-        Kind::Update => "update",
-        Kind::Delete => "delete",
-        Kind::Merge => "merge",
-        Kind::Copy => "copy",
-        Kind::Ddl => "ddl",
-        Kind::Transaction => "transaction",
-        Kind::Set => "set",
-        Kind::Show => "show",
-        Kind::Utility => "utility",
-        Kind::Unparsed => "unparsed",
+/// docs/FACTS.md.
+pub(super) fn documentation() -> String {
+    let mut out = String::from(
+        "# Facts\n\n\
+         Generated from the tables in `src/guard/`; `UPDATE=1 cargo test` writes it again. Conditions read them, and\n\
+         `pgsluice explain --json` prints those of the statement. Of a statement that the grammar did not read only\n\
+         those marked `*` are known; a condition that reads another one has no answer (`on_unknown`).\n",
+    );
+    for root in ROOTS {
+        out += &format!("\n## {}\n\n{}\n\n| fact | type | |\n|---|---|---|\n", root.name, root.about);
+        for (name, ty, always, doc) in (root.sheet)() {
+            let mark = if always && root.name == "query" { "*" } else { "" };
+            out += &format!("| `{}.{name}`{mark} | {ty} | {doc} |\n", root.name);
+        }
     }
+    out
+}
+
+fn typed<T>(fields: &'static [Field<T>]) -> Vec<(&'static str, Type)> {
+    fields.iter().map(|field| (field.name, Type::of(field.ty))).collect()
+}
+
+fn values<T>(
+    fields: &'static [Field<T>],
+    of: Option<&T>,
+    parsed: bool,
+    reads: &dyn Fn(&str) -> bool,
+) -> HashMap<Key, Value> {
+    let Some(of) = of else { return HashMap::new() };
+    let wanted = fields.iter().filter(|field| (parsed || field.always) && reads(field.name));
+    wanted.filter_map(|field| Some((Key::from(field.name), value((field.get)(of))?))).collect()
+}
+
+fn value(of: fact::Value<'_>) -> Option<Value> {
+    Some(match of {
+        fact::Value::Bool(value) => Value::from(value),
+        fact::Value::Int(value) => Value::from(value),
+        fact::Value::Float(value) => Value::from(value),
+        fact::Value::Text(value) => Value::from(value.to_owned()),
+        fact::Value::Texts(list) => Value::from(list.to_vec()),
+        fact::Value::Unknown => return None,
+    })
 }
 
 /// Every kind, so that a condition cannot compare with one that does not exist.
@@ -178,26 +203,23 @@ impl Condition {
 /// where the other side decides alone.
 pub(super) fn context<'a>(env: &Arc<Env>, subject: &Subject<'_>, reads: &Reads) -> Context<'a, 'a> {
     let mut context = Context::with_env(Arc::clone(env));
-    let parsed = subject.facts.kind != Kind::Unparsed;
-    for (root, fields) in [("query", QUERY), ("client", CLIENT)] {
-        let known = fields.iter().filter(|field| (parsed || field.always) && reads.has(root, field.name));
-        let map: HashMap<Key, Value> =
-            known.map(|field| (Key::from(field.name), (field.get)(subject))).collect();
-        context.add_variable_from_value(root, Value::Map(Map { map: Arc::new(map) }));
+    for root in ROOTS {
+        let map = (root.values)(subject, &|field| reads.has(root.name, field));
+        context.add_variable_from_value(root.name, Value::Map(Map { map: Arc::new(map) }));
     }
     context
 }
 
-/// A fact's value for people: `tables = orders, items`.
+/// A fact of the statement for people: `tables = orders, items`.
 pub(super) fn show(subject: &Subject<'_>, name: &str) -> Option<String> {
-    let field = QUERY.iter().find(|field| field.name == name)?;
-    let value = match (field.get)(subject) {
-        Value::Bool(value) => value.to_string(),
-        Value::Int(value) => value.to_string(),
-        Value::String(value) => value.to_string(),
-        Value::List(_) if field.name == "functions" => list(&subject.facts.functions),
-        Value::List(_) => list(&subject.facts.tables),
-        _ => return None,
+    let field = Facts::FIELDS.iter().find(|field| field.name == name)?;
+    let value = match (field.get)(subject.facts) {
+        fact::Value::Bool(value) => value.to_string(),
+        fact::Value::Int(value) => value.to_string(),
+        fact::Value::Float(value) => value.to_string(),
+        fact::Value::Text(value) => value.to_owned(),
+        fact::Value::Texts(names) => list(names),
+        fact::Value::Unknown => return None,
     };
     Some(format!("{name} = {value}"))
 }
@@ -247,18 +269,14 @@ fn first_line(message: &str) -> &str {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::guard::Circumstances;
 
     fn ask(text: &str, facts: &Facts) -> Answer {
         let env = Arc::new(Env::stdlib());
         let condition = Condition::compile(text, &env).unwrap();
-        let class = Class {
-            user: "app".into(),
-            database: "shop".into(),
-            application: "web-1".into(),
-            standard_conforming_strings: true,
-            ascii_safe_encoding: true,
-        };
-        let subject = Subject { facts, statements: 1, class: &class };
+        let client = ClientFacts { user: "app".into(), database: "shop".into(), application: "web-1".into() };
+        let around = Circumstances::default();
+        let subject = Subject { facts, client: &client, around: &around, known: None };
         condition.ask(&context(&env, &subject, &condition.reads))
     }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::condition::{Answer, Subject, context, show};
+use super::condition::{Answer, context, show};
 use super::model::{Act, Policies, Rule};
 use super::select::Selected;
 use crate::guard::facts::Facts;
 use crate::guard::rules::Finding;
-use crate::guard::{Action, Class, Complaint, Hit, Lane};
+use crate::guard::{Action, CatalogFacts, Circumstances, Class, ClientFacts, Complaint, Hit, Lane, Subject};
 
 /// A rule that matched, with its words filled in.
 #[derive(Clone, Debug)]
@@ -32,18 +32,25 @@ pub struct Decision<'p> {
 
 /// Asks every rule about every statement of a text.
 #[must_use]
-pub fn decide<'p>(policies: &'p Policies, class: &Class, statements: &[Facts]) -> Decision<'p> {
+pub fn decide<'p>(
+    policies: &'p Policies,
+    class: &Class,
+    statements: &[Facts],
+    around: &Circumstances<'_>,
+) -> Decision<'p> {
     let mut decision = Decision::default();
     let mut matched = vec![false; policies.rules.len()];
+    let client = ClientFacts::from(class);
     for facts in statements {
-        let subject = Subject { facts, statements: statements.len(), class };
+        let known = around.catalog.map(|catalog| CatalogFacts::of(catalog, facts));
+        let subject = Subject { facts, client: &client, around, known: known.as_ref() };
         // Made for the first rule that asks; most statements get no further than a detector.
         let mut asked = None;
         for (index, rule) in policies.rules.iter().enumerate() {
             if matched[index] {
                 continue;
             }
-            let finding = match rule.finds.map(|detector| (detector.check)(facts)) {
+            let finding = match rule.finds.map(|detector| (detector.check)(&subject, &rule.with)) {
                 Some(None) => continue,
                 Some(Some(finding)) => Some(finding),
                 None => None,
@@ -74,7 +81,7 @@ fn answer<'a>(
 ) -> Answer {
     let mut unknown = false;
     if !rule.only.is_empty() {
-        let each = rule.only.iter().map(|selector| selector.includes(subject.class, subject.facts));
+        let each = rule.only.iter().map(|selector| selector.includes(subject.client, subject.facts));
         match each.max_by_key(|selected| {
             [Selected::No, Selected::Unknown, Selected::Yes].iter().position(|s| s == selected)
         }) {
@@ -83,7 +90,7 @@ fn answer<'a>(
             Some(Selected::No) | None => return Answer::No,
         }
     }
-    if rule.unless.iter().any(|selector| selector.exempts(subject.class, subject.facts)) {
+    if rule.unless.iter().any(|selector| selector.exempts(subject.client, subject.facts)) {
         return Answer::No;
     }
     let answer = rule.when.as_ref().map_or(Answer::Yes, |condition| {
@@ -102,7 +109,9 @@ fn speak<'p>(index: usize, rule: &'p Rule, subject: &Subject<'_>, finding: Optio
         Act::Block => format!("Rule {} does not allow this statement.", rule.name),
         Act::Warn | Act::Route(_) => format!("Rule {} matches this statement.", rule.name),
     });
-    let mut names: Vec<&str> = rule.finds.map_or(Vec::new(), |detector| detector.reads.to_vec());
+    let mut names: Vec<&str> = rule.finds.map_or(Vec::new(), |detector| {
+        detector.reads.iter().filter_map(|fact| fact.strip_prefix("query.")).collect()
+    });
     names.extend(rule.when.iter().flat_map(|condition| condition.reads.of_query()));
     if names.is_empty() {
         names.extend(["kind", "tables"]);

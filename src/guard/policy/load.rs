@@ -14,11 +14,13 @@ use super::select::{Glob, Selector, TablePattern};
 use crate::document::{
     Problem, Problems, Source, closest, entry, short, string, strings, tables, wrong_type,
 };
+use crate::guard::rules::{Given, OptType, Options};
 use crate::guard::{Lane, rules};
 
-const RULE_KEYS: [&str; 13] = [
+const RULE_KEYS: [&str; 14] = [
     "name",
     "finds",
+    "with",
     "when",
     "only",
     "unless",
@@ -46,7 +48,7 @@ impl Policies {
     /// Its text.
     #[must_use]
     pub fn baseline_source() -> Arc<Source> {
-        Source::new("baseline.toml", include_str!("../../../policies/baseline.toml"))
+        super::PACKS[0].source()
     }
 
     /// The same rules, all in `mode = "observe"`.
@@ -118,6 +120,7 @@ impl Loader {
         problems.refuse_unknown_keys(table, "key of a rule", &RULE_KEYS, |_| None);
         let name = self.name(&span, table, problems);
         let finds = finds(table, problems);
+        let with = options(&span, table, finds, problems);
         let when = self.when(table, problems);
         let only = selectors(table, "only", problems);
         let unless = selectors(table, "unless", problems);
@@ -138,6 +141,7 @@ impl Loader {
             act: act?,
             enforced,
             finds,
+            with,
             when,
             only: only?,
             unless: unless?,
@@ -203,7 +207,7 @@ fn finds(table: &DeTable<'_>, problems: &mut Problems) -> Option<&'static rules:
     let name = string(table, "finds", problems)?;
     let found = rules::find(name.get_ref());
     if found.is_none() {
-        let known = rules::DETECTORS.iter().map(|detector| detector.name);
+        let known = rules::detectors().map(|detector| detector.name);
         let problem = problems.add(name.span(), format!("there is no detector `{}`", short(name.get_ref())));
         problem.cure = Some(match closest(name.get_ref(), known.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -214,6 +218,52 @@ fn finds(table: &DeTable<'_>, problems: &mut Problems) -> Option<&'static rules:
 }
 
 /// The index of a string among the possible ones.
+/// `with`: the detector's options, each of its type.
+fn options(
+    span: &Range<usize>,
+    table: &DeTable<'_>,
+    finds: Option<&'static rules::Detector>,
+    problems: &mut Problems,
+) -> Options {
+    let known = finds.map_or(&[][..], |detector| detector.options);
+    let mut options = Options::defaults(known);
+    let Some(value) = entry(table, "with") else { return options };
+    if finds.is_none() {
+        problems.add(span.clone(), "`with` are the options of a detector").cure =
+            Some("name the detector in `finds`".into());
+        return options;
+    }
+    let Some(given) = value.get_ref().as_table() else {
+        wrong_type(problems, value, "with", "a table such as { max = 5 }");
+        return options;
+    };
+    let names: Vec<&str> = known.iter().map(|option| option.name).collect();
+    problems.refuse_unknown_keys(given, "option of the detector", &names, |_| None);
+    for option in known {
+        let Some(value) = entry(given, option.name) else { continue };
+        let read = match option.default {
+            OptType::Int(_) => value
+                .get_ref()
+                .as_integer()
+                .and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok())
+                .map(Given::Int),
+            OptType::Bool(_) => value.get_ref().as_bool().map(Given::Bool),
+            OptType::Texts(_) => value
+                .get_ref()
+                .as_array()
+                .and_then(|list| {
+                    list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<_>>()
+                })
+                .map(Given::Texts),
+        };
+        match read {
+            Some(value) => options.set(option.name, value),
+            None => wrong_type(problems, value, option.name, option.ty()),
+        }
+    }
+    options
+}
+
 fn choice(table: &DeTable<'_>, key: &str, possible: &[&str], problems: &mut Problems) -> Option<usize> {
     let value = string(table, key, problems)?;
     let found = possible.iter().position(|name| name == value.get_ref());

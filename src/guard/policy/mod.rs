@@ -9,22 +9,28 @@ mod condition;
 mod decide;
 mod load;
 mod model;
+mod packs;
 mod select;
 
 pub use case::{Case, Failure, load_cases, run_cases};
 pub use decide::{Decision, Match, decide};
 pub use model::{Act, Policies, Rule, Template};
+pub use packs::{PACKS, Pack};
 
-/// The facts that conditions read as `query.…`.
-pub const QUERY_FIELDS: &[&str] = &{
-    let mut names = [""; condition::QUERY.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = condition::QUERY[at].name;
-        at += 1;
-    }
-    names
-};
+/// docs/FACTS.md.
+#[must_use]
+pub fn facts_documentation() -> String {
+    condition::documentation()
+}
+
+/// Whether a condition could read it: `query.tables`.
+#[must_use]
+pub fn is_fact(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(root, field)| {
+        let fields = condition::ROOTS.iter().find(|known| known.name == root).map(|root| (root.fields)());
+        fields.is_some_and(|fields| fields.iter().any(|(name, _)| *name == field))
+    })
+}
 
 #[cfg(test)]
 mod tests;

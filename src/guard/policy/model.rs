@@ -6,7 +6,7 @@ use super::check::Reads;
 use super::condition::Condition;
 use super::select::Selector;
 use crate::guard::facts::Facts;
-use crate::guard::rules::Detector;
+use crate::guard::rules::{Detector, Options};
 use crate::guard::{Action, Lane};
 
 /// What a rule does where it matches.
@@ -41,6 +41,8 @@ pub struct Rule {
     /// False in `mode = "observe"`: it is counted, and nothing else happens.
     pub enforced: bool,
     pub(super) finds: Option<&'static Detector>,
+    /// The detector's options.
+    pub(super) with: Options,
     pub(super) when: Option<Condition>,
     /// One of them must include the statement; none given includes all.
     pub(super) only: Box<[Selector]>,

@@ -1,7 +1,7 @@
 //! Whom and what a rule is about: `only` and `unless`.
 
 use crate::guard::facts::Facts;
-use crate::guard::{Class, Kind};
+use crate::guard::{ClientFacts, Kind};
 
 /// A name with `*` for any characters. Case matters, as in PostgreSQL's stored names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,18 +95,18 @@ pub(super) enum Selected {
 }
 
 impl Selector {
-    fn selects_client(&self, class: &Class) -> bool {
+    fn selects_client(&self, client: &ClientFacts) -> bool {
         let among = |list: &Option<Vec<Glob>>, name: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|glob| glob.matches(name)))
         };
-        among(&self.users, &class.user)
-            && among(&self.databases, &class.database)
-            && among(&self.applications, &class.application)
+        among(&self.users, &client.user)
+            && among(&self.databases, &client.database)
+            && among(&self.applications, &client.application)
     }
 
     /// For `only`: one of the statement's tables may be among those named.
-    pub(super) fn includes(&self, class: &Class, facts: &Facts) -> Selected {
-        if !self.selects_client(class) {
+    pub(super) fn includes(&self, client: &ClientFacts, facts: &Facts) -> Selected {
+        if !self.selects_client(client) {
             return Selected::No;
         }
         match &self.tables {
@@ -121,8 +121,8 @@ impl Selector {
 
     /// For `unless`: the statement names tables, and all of them surely are among those named. A statement over an
     /// exempt and another table is not exempt.
-    pub(super) fn exempts(&self, class: &Class, facts: &Facts) -> bool {
-        self.selects_client(class)
+    pub(super) fn exempts(&self, client: &ClientFacts, facts: &Facts) -> bool {
+        self.selects_client(client)
             && self.tables.as_ref().is_none_or(|patterns| {
                 facts.kind != Kind::Unparsed
                     && !facts.tables.is_empty()
@@ -145,14 +145,8 @@ mod tests {
         Facts { kind: Kind::Select, tables, ..Facts::unparsed(1) }
     }
 
-    fn class() -> Class {
-        Class {
-            user: "app".into(),
-            database: "shop".into(),
-            application: "web-7".into(),
-            standard_conforming_strings: true,
-            ascii_safe_encoding: true,
-        }
+    fn class() -> ClientFacts {
+        ClientFacts { user: "app".into(), database: "shop".into(), application: "web-7".into() }
     }
 
     fn of_tables(patterns: &[&str]) -> Selector {

@@ -1,13 +1,23 @@
-//! The detectors: each is one file with its documentation, its check and its tests. Here is the only list.
+//! The detectors: each is one file with its documentation, its check and its tests, listed in the `mod.rs` of its
+//! family.
 //!
-//! A detector reads the facts of one statement and says what is wrong with it, or nothing. What follows from that
-//! (a warning, an error, nothing at all) is the policies' business.
+//! A detector reads what is known of one statement and says what is wrong with it, or nothing. What follows from that
+//! (a warning, an error, nothing at all) is the policies' business. What a house may see differently (how many joins
+//! are too many, which column every query must filter by) is an option: `with = { max = 5 }` in the rule.
 
-use super::Kind;
 use super::facts::Facts;
+use super::{Kind, Subject};
 
+mod ddl;
+mod options;
+mod reads;
+mod security;
+mod session;
 #[cfg(test)]
 mod testing;
+mod writes;
+
+pub use options::{Given, Opt, OptType, Options};
 
 /// What a detector found, in words for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +33,13 @@ pub struct Finding {
 pub struct Detector {
     /// As `finds` in a policy names it: after the bad pattern.
     pub name: &'static str,
-    /// The facts it reads, as in `query.…`.
+    /// The family it stands in: `reads`, `writes`, `ddl`, `security`, `session`.
+    pub family: &'static str,
+    /// The facts it reads, as conditions name them: `query.tables`, `session.repeats`.
     pub reads: &'static [&'static str],
-    pub check: fn(&Facts) -> Option<Finding>,
+    /// What `with` may set.
+    pub options: &'static [Opt],
+    pub check: fn(&Subject<'_>, &Options) -> Option<Finding>,
     source: &'static str,
 }
 
@@ -40,32 +54,36 @@ impl Detector {
     }
 }
 
+/// One family's list: `rules! { "reads": "select-star" => select_star, … }`.
 macro_rules! rules {
-    ($($name:literal => $module:ident,)+) => {
-        $(mod $module;)+
+    ($family:literal: $($name:literal => $module:ident,)*) => {
+        $(mod $module;)*
 
-        /// Every detector.
-        pub static DETECTORS: &[Detector] = &[
-            $(Detector {
+        pub(super) static DETECTORS: &[$crate::guard::rules::Detector] = &[
+            $($crate::guard::rules::Detector {
                 name: $name,
+                family: $family,
                 reads: $module::READS,
+                options: $module::OPTIONS,
                 check: $module::check,
                 source: include_str!(concat!(stringify!($module), ".rs")),
-            },)+
+            },)*
         ];
     };
 }
+use rules;
 
-rules! {
-    "leading-wildcard-like" => leading_wildcard_like,
-    "select-star" => select_star,
-    "write-without-where" => write_without_where,
+/// Every detector, family by family.
+pub fn detectors() -> impl Iterator<Item = &'static Detector> + Clone {
+    [reads::DETECTORS, writes::DETECTORS, ddl::DETECTORS, security::DETECTORS, session::DETECTORS]
+        .into_iter()
+        .flatten()
 }
 
 /// The detector of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Detector> {
-    DETECTORS.iter().find(|detector| detector.name == name)
+    detectors().find(|detector| detector.name == name)
 }
 
 /// docs/RULES.md.
@@ -74,12 +92,24 @@ pub fn documentation() -> String {
     let mut out = String::from(
         "# Detectors\n\n\
          Generated from `src/guard/rules/`; `UPDATE=1 cargo test` writes it again. A policy names a detector in\n\
-         `finds` and says what follows; see `policies/README.md`.\n",
+         `finds` and says what follows; see `policies/README.md`. Options stand in the rule: `with = { max = 5 }`.\n",
     );
-    for detector in DETECTORS {
-        let facts: Vec<String> = detector.reads.iter().map(|fact| format!("`query.{fact}`")).collect();
+    let mut family = "";
+    for detector in detectors() {
+        if detector.family != family {
+            family = detector.family;
+            out += &format!("\n# Family: {family}\n");
+        }
+        let facts: Vec<String> = detector.reads.iter().map(|fact| format!("`{fact}`")).collect();
         out +=
             &format!("\n## {}\n\n{}\nReads {}.\n", detector.name, detector.documentation(), facts.join(", "));
+        if !detector.options.is_empty() {
+            out += "\n| option | type | default | |\n|---|---|---|---|\n";
+            for option in detector.options {
+                let Opt { name, doc, .. } = option;
+                out += &format!("| `{name}` | {} | {} | {doc} |\n", option.ty(), option.default_shown());
+            }
+        }
     }
     out
 }
@@ -100,7 +130,12 @@ mod tests {
 
     #[test]
     fn every_detector_has_its_name_its_headings_and_real_facts() {
-        for detector in DETECTORS {
+        let mut names: Vec<&str> = detectors().map(|detector| detector.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "two detectors of one name");
+        for detector in detectors() {
             let text = detector.documentation();
             let headings = ["What it does", "Why it hurts", "Example", "Instead", "How to silence"];
             for heading in headings {
@@ -112,7 +147,7 @@ mod tests {
                 detector.name
             );
             for fact in detector.reads {
-                assert!(crate::guard::policy::QUERY_FIELDS.contains(fact), "{}: {fact}", detector.name);
+                assert!(crate::guard::policy::is_fact(fact), "{}: {fact}", detector.name);
             }
         }
     }

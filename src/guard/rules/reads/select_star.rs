@@ -19,11 +19,13 @@
 //! ### How to silence
 //! Name those who may in the rule that finds it: `unless = { users = ["report"] }`.
 
-use super::{Facts, Finding, Kind, tables};
+use super::{Finding, Kind, Opt, Options, Subject, tables};
 
-pub(super) const READS: &[&str] = &["select_star", "kind", "tables"];
+pub(super) const READS: &[&str] = &["query.select_star", "query.kind", "query.tables"];
+pub(super) const OPTIONS: &[Opt] = &[];
 
-pub(super) fn check(facts: &Facts) -> Option<Finding> {
+pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {
+    let facts = subject.facts;
     // Without a table the star stands for a function's or a VALUES list's columns: as many as written.
     if !facts.select_star || facts.tables.is_empty() || facts.kind == Kind::Ddl {
         return None;
@@ -36,7 +38,7 @@ pub(super) fn check(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{flags, passes};
+    use super::super::super::testing::{flags, passes};
 
     #[test]
     fn flags_stars_over_tables() {

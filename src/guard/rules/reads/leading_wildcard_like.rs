@@ -23,11 +23,13 @@
 //! Once the trigram index is there, or where the table is small, name it in the rule that finds it:
 //! `unless = { tables = ["customers"] }`.
 
-use super::{Facts, Finding, Kind, tables};
+use super::{Finding, Kind, Opt, Options, Subject, tables};
 
-pub(super) const READS: &[&str] = &["leading_wildcard", "kind", "tables"];
+pub(super) const READS: &[&str] = &["query.leading_wildcard", "query.kind", "query.tables"];
+pub(super) const OPTIONS: &[Opt] = &[];
 
-pub(super) fn check(facts: &Facts) -> Option<Finding> {
+pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {
+    let facts = subject.facts;
     if !facts.leading_wildcard || facts.kind == Kind::Ddl {
         return None;
     }
@@ -51,7 +53,7 @@ pub(super) fn check(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{flags, passes};
+    use super::super::super::testing::{flags, passes};
 
     #[test]
     fn flags_patterns_that_start_with_a_wildcard() {

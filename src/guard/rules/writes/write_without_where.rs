@@ -21,11 +21,13 @@
 //! Name those who may in the rule that finds it: `unless = { users = ["migrator"] }`, or the tables that are small
 //! by nature: `unless = { tables = ["job_lock"] }`.
 
-use super::{Facts, Finding, tables};
+use super::{Finding, Opt, Options, Subject, tables};
 
-pub(super) const READS: &[&str] = &["unfiltered_write", "read_only", "kind", "tables"];
+pub(super) const READS: &[&str] = &["query.unfiltered_write", "query.read_only", "query.kind", "query.tables"];
+pub(super) const OPTIONS: &[Opt] = &[];
 
-pub(super) fn check(facts: &Facts) -> Option<Finding> {
+pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {
+    let facts = subject.facts;
     // Read-only though it holds a write: an EXPLAIN that only plans it.
     if !facts.unfiltered_write || facts.read_only {
         return None;
@@ -38,7 +40,7 @@ pub(super) fn check(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{flags, passes};
+    use super::super::super::testing::{flags, passes};
 
     #[test]
     fn flags_writes_to_all_rows() {

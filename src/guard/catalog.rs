@@ -1,0 +1,126 @@
+//! What is known of a database's tables, as a value: filled by `control/catalog`, or from a file by `explain`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// One database as its catalog describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Catalog {
+    pub tables: Vec<Arc<Table>>,
+    /// Schemas in which a name without one is looked for, in order.
+    pub search_path: Vec<String>,
+    /// Functions that are not PostgreSQL's own, by `schema.name`; one that is overloaded has its most volatile.
+    pub functions: HashMap<String, Volatility>,
+    #[serde(skip)]
+    index: HashMap<String, usize>,
+}
+
+/// A table, partition, view, materialised view or foreign table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    /// `table`, `partitioned`, `partition`, `view`, `materialized view`, `foreign table`.
+    pub kind: String,
+    pub owner: Option<String>,
+    /// Estimated rows; `None` if it was never analysed.
+    pub rows: Option<u64>,
+    /// Size in bytes without indexes.
+    pub bytes: Option<u64>,
+    pub columns: Vec<Column>,
+    pub indexes: Vec<Index>,
+    /// A view's query.
+    pub definition: Option<String>,
+    pub row_security: bool,
+    /// Share of rows that are dead, 0 to 1.
+    pub dead_share: Option<f64>,
+    /// Last (auto)analyze, Unix seconds.
+    pub analyzed: Option<i64>,
+}
+
+/// A column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Column {
+    pub name: String,
+    /// As `format_type` writes it: `integer`, `character varying(20)`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    pub not_null: bool,
+    /// Average bytes, from the statistics.
+    pub width: Option<u32>,
+}
+
+/// An index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Index {
+    pub name: String,
+    /// Key columns in order; an expression as PostgreSQL writes it, in parentheses.
+    pub columns: Vec<String>,
+    /// `btree`, `gin`, …
+    pub method: String,
+    pub unique: bool,
+    pub primary: bool,
+    pub valid: bool,
+    /// Of a partial index.
+    pub predicate: Option<String>,
+    /// Times it was used since the statistics were reset.
+    pub scans: Option<u64>,
+}
+
+/// A function's volatility.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+impl Catalog {
+    /// Must be called once the tables are filled in.
+    pub fn seal(&mut self) {
+        self.index = self
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| (format!("{}.{}", table.schema, table.name), at))
+            .collect();
+        if self.search_path.is_empty() {
+            self.search_path.push("public".to_owned());
+        }
+    }
+
+    /// The table that `written` names: with its schema, or the first in the search path.
+    #[must_use]
+    pub fn table(&self, written: &str) -> Option<&Table> {
+        let at = if written.contains('.') {
+            self.index.get(written)
+        } else {
+            self.search_path.iter().find_map(|schema| self.index.get(&format!("{schema}.{written}")))
+        };
+        self.tables.get(*at?).map(|table| &**table)
+    }
+}
+
+impl Table {
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Has a valid index without predicate whose first key is that column.
+    #[must_use]
+    pub fn is_indexed(&self, column: &str) -> bool {
+        self.indexes.iter().any(|index| {
+            index.valid
+                && index.predicate.is_none()
+                && index.columns.first().is_some_and(|first| first == column)
+        })
+    }
+}

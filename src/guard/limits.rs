@@ -1,0 +1,63 @@
+//! What a statement may cost at most: `action = "limit"`, or `limit` beside another action.
+
+use std::time::Duration;
+
+/// A bound, and the rule (an index into the policies' rules) that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<T> {
+    pub at: T,
+    pub rule: u32,
+}
+
+/// Whose statements are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// All that the rule matches.
+    Rule,
+    User,
+    Database,
+    Application,
+    /// One client connection.
+    Client,
+    /// The client's address.
+    Address,
+    Fingerprint,
+}
+
+/// So many statements in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub within: Duration,
+    pub per: Per,
+}
+
+/// So many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    pub most: u32,
+    pub per: Per,
+}
+
+/// The bounds of one statement: the smallest of each kind over all rules that matched; rates and concurrencies of
+/// different rules stand side by side, since each counts its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from the statement's start to its end: 57014.
+    pub timeout: Option<Bound<Duration>>,
+    /// Rows that the server may send: 54000.
+    pub rows: Option<Bound<u64>>,
+    /// Bytes that the server may send: 54000.
+    pub bytes: Option<Bound<u64>>,
+    /// 53400.
+    pub rates: Box<[Bound<Rate>]>,
+    /// A statement beyond it waits for its turn to the queue deadline, then 53300.
+    pub concurrency: Box<[Bound<Concurrency>]>,
+}
+
+impl Limits {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

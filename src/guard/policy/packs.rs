@@ -1,0 +1,86 @@
+//! The policies that are built in: `--policies NAME` takes them. Each stands in `policies/`, with its cases beside it.
+
+use std::sync::Arc;
+
+use crate::document::Source;
+
+/// A built-in policy.
+#[derive(Debug)]
+pub struct Pack {
+    /// As `policies` and `--policies` name it.
+    pub name: &'static str,
+    /// What it is for, in a line.
+    pub about: &'static str,
+    policy: &'static str,
+    cases: &'static str,
+}
+
+macro_rules! packs {
+    ($($name:literal: $about:literal,)+) => {
+        /// All of them.
+        pub static PACKS: &[Pack] = &[$(Pack {
+            name: $name,
+            about: $about,
+            policy: include_str!(concat!("../../../policies/", $name, ".toml")),
+            cases: include_str!(concat!("../../../policies/", $name, ".test.toml")),
+        },)+];
+    };
+}
+
+packs! {
+    "baseline": "sane for an application nobody has looked at yet",
+}
+
+impl Pack {
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PACKS.iter().find(|pack| pack.name == name)
+    }
+
+    /// Its policy file.
+    #[must_use]
+    pub fn source(&self) -> Arc<Source> {
+        Source::new(format!("{}.toml", self.name), self.policy)
+    }
+
+    /// Its cases.
+    #[must_use]
+    pub fn cases(&self) -> Arc<Source> {
+        Source::new(format!("{}.test.toml", self.name), self.cases)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Policies, load_cases, run_cases};
+    use super::*;
+
+    #[test]
+    fn every_pack_does_what_its_cases_say() {
+        for pack in PACKS {
+            let policies =
+                Policies::load(&[pack.source()]).unwrap_or_else(|p| panic!("{}: {p:?}", pack.name));
+            let cases = load_cases(&pack.cases()).unwrap_or_else(|p| panic!("{}: {p:?}", pack.name));
+            let failures = run_cases(&policies, &cases);
+            let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
+            assert!(failures.is_empty(), "{}:\n{}", pack.name, shown.join("\n"));
+            // Two-sided: each rule fires in a case, and some case is silent.
+            for rule in policies.rules() {
+                assert!(
+                    cases.iter().any(|case| case.expects(&rule.name)),
+                    "{}: no case for {}",
+                    pack.name,
+                    rule.name
+                );
+            }
+            assert!(cases.iter().any(|case| case.expects_nothing()), "{}", pack.name);
+        }
+    }
+
+    #[test]
+    fn all_packs_load_together() {
+        let sources: Vec<_> = PACKS.iter().map(Pack::source).collect();
+        Policies::load(&sources).unwrap();
+    }
+}

@@ -1,0 +1,9 @@
+//! What only shows over several statements of a session.
+
+#[allow(unused_imports)] // what the detectors of a family share
+use super::{Finding, Kind, Opt, Options, Subject, rules, tables};
+
+rules! {
+    "session":
+
+}
