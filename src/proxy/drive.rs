@@ -238,6 +238,7 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
+        self.carry_ready |= server.backend.take_looked();
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Ledger;
 use super::backend::{Backend, Desync, Served};
 use super::client::Session;
+use super::columns;
 use super::expect::{Expect, Refusal, Whose, encode_notices};
 use super::outlet::Outlet;
 use crate::guard::{Effects, Judgement};
@@ -63,7 +64,8 @@ impl Backend {
                 }
                 self.rest = h.total;
                 self.rest_tag = h.tag;
-                self.rest_hidden = self.is_ours();
+                self.rest_hidden =
+                    self.is_ours() || matches!(self.queue.front(), Some(Expect::Columns { .. }));
                 self.spoil_probe();
                 self.bytes += h.total as u64;
                 continue;
@@ -130,8 +132,16 @@ impl Backend {
                 self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
-            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe)) => {
-                self.queue.pop_front();
+            b't' | b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Columns { .. })) => {
+                if tag != b't' {
+                    self.columns_shown(tag, body);
+                }
+                return Ok(Show::Hide);
+            }
+            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe(_))) => {
+                if let Some(Expect::Describe(Some(told))) = self.queue.pop_front() {
+                    columns::note(&told, tag, body);
+                }
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
             b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),

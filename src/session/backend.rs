@@ -69,6 +69,10 @@ pub struct Backend {
     pub(super) sql: Vec<OnServer>,
     /// The client's next message waits for an answer to us.
     pub(super) waits: bool,
+    /// A Bind waits for an answer about its columns; it has come; they are others.
+    pub(super) looks: bool,
+    pub(super) looked: bool,
+    pub(super) stale: bool,
     /// `DEALLOCATE`s that this query did so far.
     pub(super) deallocated: usize,
     /// The batch under way, to be fed again: see `repair.rs`.
@@ -126,6 +130,9 @@ impl Backend {
             materialised: Vec::new(),
             sql: Vec::new(),
             waits: false,
+            looks: false,
+            looked: false,
+            stale: false,
             deallocated: 0,
             kept: Vec::new(),
             shown: false,
@@ -154,7 +161,7 @@ impl Backend {
     /// Another client has it from now on; `used`: not the first.
     pub fn inherit(&mut self, used: bool) {
         self.inherited = used;
-        self.waits = false;
+        (self.waits, self.looks, self.looked, self.stale) = (false, false, false, false);
     }
 
     /// Something the client waits for, or a transaction that it has open: else what runs is only a question of ours.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Ledger;
 use super::align::ParamSet;
 use super::backend::Backend;
+use super::columns::ToldColumns;
 use super::encoding::Wide;
 use super::expect::{Expect, Refusal, encode_notices};
 use super::names::{Named, Names};
@@ -108,6 +109,7 @@ pub struct Session {
     pub(super) unnamed_recorded: bool,
     /// What the last Bind bound: Execute is accounted to it.
     pub(super) bound: Option<Arc<Judgement>>,
+    pub(super) bound_told: Option<ToldColumns>,
     /// A judgement passed while there was no server yet.
     pub(super) judged: Option<Arc<Judgement>>,
     /// No server is to be had for the message that waits: it is refused with this.
@@ -153,6 +155,7 @@ impl Session {
             unnamed_streamed: false,
             unnamed_recorded: false,
             bound: None,
+            bound_told: None,
             judged: None,
             declined: None,
             held: Effects::NONE,
@@ -474,12 +477,6 @@ const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, messag
 
 /// A text the server is sure to refuse. It shows in the server's log, so it says what it is.
 pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
-
-impl<L: Ledger> Env<'_, L> {
-    pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
-        if self.replicas { judgement.lane } else { Lane::Primary }
-    }
-}
 
 impl Backend {
     /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::columns::ToldColumns;
 use super::names::{ClosedName, Named};
 use super::probe::Probe;
 use super::restate::Told;
@@ -105,8 +106,13 @@ pub(super) enum Expect {
         effects: Effects,
     },
     Bind,
-    /// RowDescription or NoData (a ParameterDescription may come first).
-    Describe,
+    /// RowDescription or NoData (a ParameterDescription may come first). Of a named statement: to be noted.
+    Describe(Option<ToldColumns>),
+    /// The same, asked by us: hidden.
+    Columns {
+        id: u64,
+        told: ToldColumns,
+    },
     /// CloseComplete.
     Close,
     /// CloseComplete of a statement we evicted: hidden.

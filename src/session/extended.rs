@@ -66,7 +66,8 @@ impl Session {
         };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
-        let named = Named { statement, judgement, serial: 0, reused };
+        let told = (!parse.name.is_empty()).then(Arc::default);
+        let named = Named { statement, judgement, serial: 0, reused, told };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -157,6 +158,9 @@ impl Session {
         let named =
             if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
         let Some(mut named) = named else { return Ok(self.bind_unknown(env, bind.statement, t)) };
+        if let Some(flow) = self.columns_may_differ(&named, t) {
+            return Ok(flow);
+        }
         if !named.judgement.like_params.is_empty() {
             if !t.whole() && t.header.total <= BIND_LOOK_MAX {
                 return Ok(Flow::Short);
@@ -194,7 +198,7 @@ impl Session {
             link.queue.push_back(Expect::Bind);
             self.stream_from(HEADER + head, t);
         }
-        self.bound = Some(named.judgement);
+        (self.bound, self.bound_told) = (Some(named.judgement), named.told);
         Ok(Flow::Done)
     }
 
@@ -222,7 +226,7 @@ impl Session {
             }
             link.queue.push_back(Expect::Bind);
         }
-        self.bound = None;
+        (self.bound, self.bound_told) = (None, None);
         self.stream(t, true);
         Flow::Done
     }
@@ -254,7 +258,11 @@ impl Session {
             Target::Statement(name) => name,
             Target::Portal(_) => {
                 link.unsynced = true;
-                link.queue.push_back(if closes { Expect::Close } else { Expect::Describe });
+                link.queue.push_back(if closes {
+                    Expect::Close
+                } else {
+                    Expect::Describe(self.bound_told.clone())
+                });
                 t.pass();
                 return Ok(Flow::Done);
             }
@@ -291,6 +299,7 @@ impl Session {
             return self.refuse(refusal, t);
         }
         let tentative = named.as_ref().is_some_and(|named| self.is_tentative(named));
+        let told = named.as_ref().and_then(|named| named.told.clone());
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
         match named {
@@ -311,7 +320,7 @@ impl Session {
             }
         }
         if let Some(link) = t.link.as_deref_mut() {
-            link.queue.push_back(Expect::Describe);
+            link.queue.push_back(Expect::Describe(told));
         }
     }
 
@@ -340,7 +349,7 @@ impl Session {
 
     /// Refuses a message of the extended protocol: the client gets the error in its place, everything up to
     /// its Sync is dropped, and a transaction that is open fails on the server, too.
-    fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
         self.skipping = true;
         match t.link.as_deref_mut() {
             Some(link) if !link.idle() => {

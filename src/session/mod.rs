@@ -23,6 +23,7 @@ mod align;
 mod answers;
 mod backend;
 mod client;
+mod columns;
 mod copy;
 mod encoding;
 mod expect;

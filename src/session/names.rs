@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::client::Session;
+use super::columns::ToldColumns;
 use super::expect::{Expect, Refusal};
 use super::statement::Statement;
 use super::turn::Turn;
@@ -21,6 +22,8 @@ pub(super) struct Named {
     pub(super) serial: u64,
     /// The client's unnamed statement, under our name on the servers: see `reuse.rs`.
     pub(super) reused: bool,
+    /// The columns the client was told; `None`: it has no name.
+    pub(super) told: Option<ToldColumns>,
 }
 
 /// The client's named statements. Most clients have none: boxed and absent until the first.

@@ -104,7 +104,7 @@ impl Backend {
     /// The client must not be heard before the server is idle.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
-        self.waits || self.is_repairing()
+        self.waits || self.looks || self.is_repairing()
     }
 
     /// It is idle, and the client's message may be fed again; to be asked for whenever the server is idle and nothing

@@ -322,6 +322,7 @@ impl World {
             Ok(served) => {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
+                client.again |= server.backend.take_looked();
                 if served.idle {
                     self.release_if_idle(c);
                 }
