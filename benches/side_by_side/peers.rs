@@ -155,12 +155,7 @@ impl Lab {
         (command, Some(port))
     }
 
-    fn pgsluice_command(
-        &self,
-        file: &str,
-        primary: &str,
-        wrapper: &[String],
-    ) -> (Command, Option<u16>) {
+    fn pgsluice_command(&self, file: &str, primary: &str, wrapper: &[String]) -> (Command, Option<u16>) {
         let settings = self.cluster.home().path().join(file);
         let text = format!(
             "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{primary}\"\npolicies = [\"baseline\"]\n[pool]\npool_size = {POOL_SIZE}\n\

@@ -17,8 +17,7 @@ type Spent = HashMap<u32, Duration>;
 /// All peers take turns in each round; ratios are to the direct figure of the same round.
 pub fn run(lab: &Lab, cells: &[Cell], rounds: u32, secs: u32) {
     let kinds = lab.proxies().into_iter().chain([Kind::PgsluiceLocal]);
-    let peers: Vec<Peer> =
-        [lab.direct()].into_iter().chain(kinds.map(|kind| lab.start_peer(kind))).collect();
+    let peers: Vec<Peer> = [lab.direct()].into_iter().chain(kinds.map(|kind| lab.start_peer(kind))).collect();
     let mut rows = Vec::new();
     for &(mode, clients) in cells {
         let mut samples: Vec<Vec<Option<f64>>> = peers.iter().map(|_| Vec::new()).collect();
