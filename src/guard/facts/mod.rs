@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::sql::{Refusal, parse};
 
 mod catalog;
+mod constants;
 mod ddl;
 mod effects;
 mod functions;
