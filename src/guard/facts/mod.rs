@@ -8,13 +8,18 @@ mod catalog;
 mod constants;
 mod ddl;
 mod effects;
+mod filters;
 mod functions;
 #[cfg(test)]
 mod hostile_tests;
 mod kinds;
+mod levels;
 mod names;
 mod patterns;
 mod predicates;
+mod queries;
+#[cfg(test)]
+mod read_tests;
 mod readonly;
 mod relations;
 mod scope;
@@ -25,7 +30,7 @@ mod tests;
 mod walk;
 
 pub use ddl::{Change, ColumnDefault};
-pub use predicates::{Comparison, Operand, Predicate};
+pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use table::Facts;
 
 /// How a text is read.
