@@ -142,7 +142,11 @@ mod tests {
                 assert!(text.contains(&format!("### {heading}\n")), "{}: {heading}", detector.name);
             }
             assert!(
-                detector.source.contains("flags(") && detector.source.contains("passes("),
+                ["flags", "passes"].iter().all(|side| {
+                    [format!("{side}("), format!("{side}_in(")]
+                        .iter()
+                        .any(|call| detector.source.contains(call))
+                }),
                 "{}",
                 detector.name
             );
