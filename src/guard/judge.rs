@@ -10,7 +10,7 @@ use ahash::RandomState;
 
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
-use super::facts::{Facts, ReadOptions, Reading, read};
+use super::facts::{Facts, ReadOptions, Reading, read, with_views};
 use super::policy::{Decision, Policies, decide};
 use super::sql::Wanted;
 use super::{Circumstances, Class, Effects, Judgement, Kind, route, sql};
@@ -257,12 +257,15 @@ fn evaluate_shaped<'p>(
         max_bytes: limits.max_statement_bytes,
         standard_conforming_strings: class.standard_conforming_strings,
     };
-    let reading = if class.ascii_safe_encoding || text.is_ascii() {
+    let mut reading = if class.ascii_safe_encoding || text.is_ascii() {
         read(text, &options)
     } else {
         let at = text.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
         Reading { statements: vec![Facts::unparsed(text.len())], refusal: Some(sql::Refusal::NotUtf8 { at }) }
     };
+    if let Some(catalog) = around.catalog {
+        with_views(&mut reading.statements, catalog);
+    }
     // A text without a shape is its own: texts that nobody can read have nothing else in common.
     let fingerprint = sql::fingerprint(shape.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
     let normalized = sql::normalized(text, class.standard_conforming_strings, MAX_NORMALIZED).into();

@@ -27,11 +27,13 @@ mod statement;
 mod table;
 #[cfg(test)]
 mod tests;
+mod views;
 mod walk;
 
 pub use ddl::{Change, ColumnDefault};
 pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use table::Facts;
+pub(in crate::guard) use views::with_views;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
