@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::sql::{Refusal, parse};
+use super::sql::{Comments, Refusal, comments, parse};
 
 mod catalog;
 mod ddl;
@@ -17,14 +17,19 @@ mod predicates;
 mod readonly;
 mod relations;
 mod scope;
+mod security;
+#[cfg(test)]
+mod security_tests;
 mod statement;
 mod table;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use ddl::{Change, ColumnDefault};
 pub use predicates::{Comparison, Operand, Predicate};
+pub use security::Unions;
 pub use table::Facts;
 
 /// How a text is read.
@@ -61,6 +66,7 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
                 tree.statements().map(|node| statement::facts(node, text.len())).collect();
             let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
             statements.iter_mut().for_each(|facts| facts.statements = count);
+            remarks(&mut statements, &comments(text, standard_conforming_strings));
             statements
         }))
         .map_err(|_| Refusal::ParserFailed)
@@ -68,5 +74,20 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
     match statements {
         Ok(statements) => Reading { statements, refusal: None },
         Err(refusal) => Reading { statements: vec![Facts::unparsed(text.len())], refusal: Some(refusal) },
+    }
+}
+
+/// Gives each statement what the comments of the text tell.
+fn remarks(statements: &mut [Facts], comments: &Comments<'_>) {
+    let Comments { count, trailing, last_block, cut } = *comments;
+    if count == 0 {
+        return;
+    }
+    let tags = last_block.map(tags::of).unwrap_or_default();
+    for facts in statements {
+        facts.comments = count;
+        facts.trailing_comment = trailing;
+        facts.tags.clone_from(&tags);
+        facts.cut = cut.map(|cut| tags::bounded(&String::from_utf8_lossy(cut)));
     }
 }

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 
 use super::kinds;
 use super::walk::{Found, Walk};
-use super::{Facts, effects, readonly};
+use super::{Facts, effects, readonly, security};
 use crate::guard::Effects;
 use crate::guard::sql::parse::Node;
 
 /// The facts of a statement in a text of `bytes` bytes.
 pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
-    let found = Walk::over(statement);
+    let mut found = Walk::over(statement);
     let subject = subject(statement);
-    let read_only = readonly::is_read_only(statement, &found);
+    let not_read_only = readonly::reasons(statement, &mut found);
+    let explain = match statement {
+        Node::ExplainStmt(explain) => Some(readonly::analyzes(explain)),
+        _ => None,
+    };
     let effects = found.effects.and(effects::of_whole(kinds::of(statement), &found));
     let effects = if found.custom_settings.is_empty() && !found.settings.iter().any(|name| name.contains('.'))
     {
@@ -20,13 +24,16 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     } else {
         effects.and(Effects::CUSTOM_SETTING)
     };
-    let Found { tables, functions, mut like_params, .. } = found;
+    let Found { tables, functions, privileges, settings_named, mut like_params, .. } = found;
+    let (tables, functions) = (tables.into_vec(), functions.into_vec());
+    let catalog = tables.iter().any(|name| security::is_catalog_name(name))
+        || functions.iter().any(|name| security::is_catalog_function(name));
     let mut seen = BTreeSet::new();
     like_params.retain(|number| seen.insert(*number));
     Facts {
         kind: kinds::of(statement),
-        read_only,
-        tables: tables.into_vec(),
+        read_only: not_read_only.is_empty(),
+        tables,
         select_star: found.select_star,
         unfiltered_write: found.unfiltered_write,
         has_where: has_where(subject),
@@ -35,7 +42,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         aggregates: found.aggregates,
         group_by: found.group_by,
         distinct: found.distinct,
-        functions: functions.into_vec(),
+        functions,
         for_update: found.for_update,
         leading_wildcard: found.leading_wildcard,
         like_column: found.like_column,
@@ -46,7 +53,13 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         settings: found.settings,
         prepared: found.prepared,
         effects,
-        not_read_only: if read_only { Vec::new() } else { vec!["other".to_owned()] },
+        not_read_only,
+        explain: explain.is_some(),
+        analyze: explain == Some(true),
+        opaque: found.opaque,
+        privileges: privileges.into_vec(),
+        settings_named: settings_named.into_vec(),
+        catalog,
         ..found.facts
     }
 }

@@ -6,8 +6,9 @@ use super::Facts;
 use super::functions;
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
+use super::readonly::Against;
 use super::scope::{ScopeId, Scopes};
-use super::{effects, relations};
+use super::{effects, relations, security};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, Node, SetOperation, SubLinkType, nodes};
 
@@ -70,6 +71,12 @@ pub(super) struct Found {
     pub(super) writes: bool,
     /// Calls a function not known to be harmless, or holds something this walk does not know.
     pub(super) unproven: bool,
+    /// Why it is not read-only.
+    pub(super) against: Against,
+    pub(super) privileges: Names,
+    pub(super) settings_named: Names,
+    /// Runs code that is not seen.
+    pub(super) opaque: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -138,7 +145,9 @@ impl<'a> Walk<'a> {
                 let method = Qualified::of_list(sample.method());
                 let known =
                     method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
-                self.found.unproven |= !known;
+                if !known {
+                    self.found.doubt("sampling method");
+                }
                 self.push(sample.relation(), context);
                 self.push_all(sample.args(), context);
                 self.push(sample.repeatable(), context);
@@ -187,7 +196,10 @@ impl<'a> Walk<'a> {
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
-            self.found.unproven |= !relations::utility(self, node, context);
+            security::statement(node, &mut self.found);
+            if !relations::utility(self, node, context) {
+                self.found.doubt("other");
+            }
         }
     }
 
@@ -200,9 +212,10 @@ impl<'a> Walk<'a> {
     /// Opens a statement's `WITH`; the context of the statement itself.
     fn with(&mut self, with: Option<&'a nodes::WithClause>, context: Context) -> Context {
         let Some(with) = with else { return context };
-        let work = &mut self.work;
+        let (work, found) = (&mut self.work, &mut self.found);
         let inner = context.star(Star::Counts);
         let scope = self.scopes.open(with, context.scope, |query, scope| {
+            found.with_query(query.ctequery(), context);
             work.push(Item { node: query.ctequery(), context: Context { scope, ..inner } });
         });
         Context { scope, ..context }
@@ -220,8 +233,9 @@ impl<'a> Walk<'a> {
             self.push_all(select.larg().map(Node::SelectStmt), context);
             self.push_all(select.rarg().map(Node::SelectStmt), context);
         }
+        security::set_operation(select, &mut self.found);
         if let Some(into) = select.into_clause() {
-            self.found.writes = true;
+            self.found.writes("select into", context);
             let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
             self.found.effects = self.found.effects.and(effects);
             self.table(into.rel());
@@ -249,7 +263,7 @@ impl<'a> Walk<'a> {
     }
 
     fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("insert", context);
         let context = self.with(insert.with_clause(), context);
         self.table(insert.relation());
         self.push_all(insert.cols(), context);
@@ -259,7 +273,8 @@ impl<'a> Walk<'a> {
     }
 
     fn update(&mut self, update: &'a nodes::UpdateStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("update", context);
+        security::update(update, &mut self.found);
         self.found.unfiltered_write |= !context.body && matches!(update.where_clause(), Node::None);
         let context = self.with(update.with_clause(), context);
         self.table(update.relation());
@@ -270,7 +285,7 @@ impl<'a> Walk<'a> {
     }
 
     fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("delete", context);
         self.found.unfiltered_write |= !context.body && matches!(delete.where_clause(), Node::None);
         let context = self.with(delete.with_clause(), context);
         self.table(delete.relation());
@@ -280,7 +295,7 @@ impl<'a> Walk<'a> {
     }
 
     fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("merge", context);
         let context = self.with(merge.with_clause(), context);
         self.table(merge.relation());
         self.push(merge.source_relation(), context);
@@ -310,15 +325,16 @@ impl<'a> Walk<'a> {
         if let Some(function) = Qualified::of_list(call.funcname()) {
             if functions::is_written_as_call(call) {
                 self.found.functions.add_qualified(function.schema, function.name);
-                self.found.unproven |= !functions::is_read_only(function);
+                self.found.calls(function);
                 self.found.calls |= !functions::is_stateless(function);
             }
             let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
+            security::call(function, call, &mut self.found);
             let aggregate = functions::is_aggregate(call, function);
             self.found.aggregates = self.found.aggregates.saturating_add(u32::from(aggregate));
         } else {
-            self.found.unproven = true;
+            self.found.doubt("function");
             self.found.calls = true;
         }
         self.push_all(call.args(), context);
@@ -333,7 +349,9 @@ impl<'a> Walk<'a> {
         // operator asked for by schema is unusual enough not to be trusted.
         if expression.name().len() > 1 {
             let builtin = Qualified::of_list(expression.name()).is_some_and(Qualified::is_builtin);
-            self.found.unproven |= !builtin;
+            if !builtin {
+                self.found.doubt("operator");
+            }
         }
         match patterns::of_expression(expression) {
             Some(Pattern::Leading) => {

@@ -171,7 +171,7 @@ fn starts_query(word: &[u8]) -> bool {
 fn reads_literals(name: &[u8]) -> bool {
     let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     match name {
-        [b'c', ..] => begins(&[b"currval", b"cursor_to_xml", b"crosstab", b"connectby"]),
+        [b'c', ..] => begins(&[b"currval", b"current_setting", b"cursor_to_xml", b"crosstab", b"connectby"]),
         [b'd', ..] => begins(&[b"dblink", b"database_to_xml"]),
         [b'l', ..] => begins(&[b"lo_", b"lastval"]),
         [b'n', ..] => begins(&[b"nextval"]),
