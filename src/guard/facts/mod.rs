@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::sql::{Comments, Refusal, comments, parse};
 
 mod catalog;
+mod constants;
 mod ddl;
 mod effects;
 mod functions;
@@ -30,6 +31,7 @@ mod walk;
 pub use ddl::{Change, ColumnDefault};
 pub use predicates::{Comparison, Operand, Predicate};
 pub use security::Unions;
+pub(in crate::guard) use security::is_catalog_name;
 pub use table::Facts;
 
 /// How a text is read.
@@ -79,7 +81,7 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
 
 /// Gives each statement what the comments of the text tell.
 fn remarks(statements: &mut [Facts], comments: &Comments<'_>) {
-    let Comments { count, trailing, last_block, cut } = *comments;
+    let Comments { count, trailing, last_block, line } = *comments;
     if count == 0 {
         return;
     }
@@ -88,6 +90,7 @@ fn remarks(statements: &mut [Facts], comments: &Comments<'_>) {
         facts.comments = count;
         facts.trailing_comment = trailing;
         facts.tags.clone_from(&tags);
-        facts.cut = cut.map(|cut| tags::bounded(&String::from_utf8_lossy(cut)));
+        facts.line_comment =
+            line.map(|(behind, line)| (behind, tags::bounded(&String::from_utf8_lossy(line))));
     }
 }

@@ -87,6 +87,11 @@ impl<'a> Qualified<'a> {
     }
 }
 
+/// A type's own name as the grammar writes it, without its schema: `int4`, `text`.
+pub(super) fn of_type(name: &nodes::TypeName) -> Option<&str> {
+    name.names().iter().last().and_then(nodes::String::sval)
+}
+
 /// `pg_temp` stands for the session's own temporary schema, `pg_temp_3` names one.
 pub(super) fn is_temporary_schema(schema: &str) -> bool {
     schema == "pg_temp" || schema.starts_with("pg_temp_")

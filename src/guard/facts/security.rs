@@ -1,10 +1,11 @@
 //! What only a look at rights, settings and code tells: roles changed, settings named, code that nobody sees.
 
+use super::constants;
 use super::functions::is_role_setting;
 use super::names::Qualified;
 use super::walk::Found;
 use crate::guard::sql::parse::{
-    AlterTableType, ConstValue, Node, ObjectType, SetOperation, VariableSetKind, nodes,
+    AlterTableType, BoolExprType, ConstValue, Node, ObjectType, SetOperation, VariableSetKind, nodes,
 };
 
 /// Stands for a setting whose name the text does not show.
@@ -128,6 +129,19 @@ pub(super) fn call(function: Qualified<'_>, call: &nodes::FuncCall, found: &mut 
     }
 }
 
+/// Where a `COPY` goes.
+pub(super) fn copy(statement: Node<'_>) -> String {
+    let Node::CopyStmt(copy) = statement else { return String::new() };
+    let direction = if copy.is_from { "from" } else { "to" };
+    let end = match (copy.is_program, copy.filename()) {
+        (true, _) => "program",
+        (false, Some(_)) => "file",
+        (false, None) if copy.is_from => "stdin",
+        (false, None) => "stdout",
+    };
+    format!("{direction} {end}")
+}
+
 /// `UPDATE pg_settings` sets what its rows name.
 pub(super) fn update(update: &nodes::UpdateStmt, found: &mut Found) {
     let target = update.relation().and_then(Qualified::of_relation);
@@ -161,6 +175,17 @@ fn runs_text(name: &str) -> bool {
             | "xpath_table"
     ) || name.starts_with("crosstab")
         || (name.starts_with("dblink") && !matches!(name, "dblink_get_connections" | "dblink_error_message"))
+}
+
+/// An `OR` with a side that holds whatever the rows. A side that is an `OR` itself is looked at for itself.
+pub(super) fn alternatives(expression: &nodes::BoolExpr, found: &mut Found) {
+    if expression.boolop != BoolExprType::OR_EXPR || found.facts.tautology {
+        return;
+    }
+    let nested =
+        |side: &Node<'_>| matches!(side, Node::BoolExpr(inner) if inner.boolop == BoolExprType::OR_EXPR);
+    let mut sides = expression.args().iter().filter(|side| !nested(side));
+    found.facts.tautology = sides.any(|side| constants::truth(side) == Some(true));
 }
 
 /// Which arms the unions of a statement have: what an injected one looks like beside the one it was put behind.
@@ -232,7 +257,7 @@ fn is_catalog(schema: Option<&str>, name: &str) -> bool {
 }
 
 /// A relation as facts write it is one of the catalogs'.
-pub(super) fn is_catalog_name(written: &str) -> bool {
+pub(in crate::guard) fn is_catalog_name(written: &str) -> bool {
     match written.rsplit_once('.') {
         Some((schema, name)) => is_catalog(Some(schema), name),
         None => is_catalog(None, written),

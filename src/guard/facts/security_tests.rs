@@ -192,8 +192,8 @@ fn comments_and_tags_belong_to_every_statement_of_a_text() {
         assert_eq!(facts.tags, ["route=/a", "db=pg"]);
     }
     let cut = facts("SELECT a FROM t WHERE b = 'x' -- ' AND c = 'y'");
-    assert_eq!(cut.cut.as_deref(), Some(" ' AND c = 'y'"));
-    assert!(facts("SELECT 1").comments == 0 && facts("SELECT 1").cut.is_none());
+    assert_eq!(cut.line_comment, Some((true, " ' AND c = 'y'".to_owned())));
+    assert!(facts("SELECT 1").comments == 0 && facts("SELECT 1").line_comment.is_none());
 }
 
 #[test]
@@ -215,4 +215,26 @@ fn arms_of_unions() {
     assert_eq!(arms("SELECT a FROM t WHERE b = 1 UNION (SELECT 1 UNION SELECT a FROM t)").1, true);
     assert_eq!(arms("SELECT a FROM t UNION SELECT a FROM u"), (false, false, false, 0));
     assert_eq!(arms("SELECT a FROM t WHERE b = 1 EXCEPT SELECT 1"), (false, false, false, 0));
+}
+
+#[test]
+fn an_or_with_a_side_that_is_always_true() {
+    for text in [
+        "SELECT a FROM t WHERE b = 'x' OR 1=1",
+        "SELECT a FROM t WHERE b = 'x' OR 'a'='a' AND 2 > 1",
+        "SELECT a FROM t WHERE b = $1 AND (c = 1 OR (d = 2 OR true))",
+        "DELETE FROM t WHERE b = '' OR ''=''",
+        "SELECT a FROM t WHERE b = 1 OR b = b",
+        "SELECT a FROM t JOIN u ON t.b = u.b OR NOT false",
+    ] {
+        assert!(facts(text).tautology, "{text}");
+    }
+    for text in [
+        "SELECT a FROM t WHERE b = 'x' OR 1=2",
+        "SELECT a FROM t WHERE 1=1 AND b = 'x'",
+        "SELECT a FROM t WHERE b = 1 OR c = 1",
+        "SELECT a FROM t WHERE b = 1 OR $1",
+    ] {
+        assert!(!facts(text).tautology, "{text}");
+    }
 }

@@ -60,6 +60,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         privileges: privileges.into_vec(),
         settings_named: settings_named.into_vec(),
         catalog,
+        copy: security::copy(statement),
         ..found.facts
     }
 }

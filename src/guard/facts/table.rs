@@ -154,8 +154,9 @@ fact_table! {
         fact privileges: Vec<String> = Vec::new();
         /// The arms of its unions, for detectors.
         inner union_arms: Unions = Unions::default();
-        /// What follows a `--` that ends the text right behind a literal, for detectors.
-        inner cut: Option<String> = None;
+        /// What follows a `--` that ends the text, and whether it stands right behind a literal; for detectors.
+        #[serde(skip)]
+        inner line_comment: Option<(bool, String)> = None;
         /// Settings of the application's own that it names, to set or to read.
         #[serde(skip)]
         inner custom_settings: Vec<Box<str>> = Vec::new();

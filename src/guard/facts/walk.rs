@@ -158,7 +158,10 @@ impl<'a> Walk<'a> {
             }
             Node::FuncCall(call) => self.call(call, context),
             Node::A_Expr(expression) => self.expression(expression, context),
-            Node::BoolExpr(expression) => self.push_all(expression.args(), context),
+            Node::BoolExpr(expression) => {
+                security::alternatives(expression, &mut self.found);
+                self.push_all(expression.args(), context);
+            }
             Node::TypeCast(cast) => {
                 self.push(cast.arg(), context);
                 self.type_name(cast.type_name(), context);

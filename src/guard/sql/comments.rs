@@ -12,8 +12,9 @@ pub(in crate::guard) struct Comments<'a> {
     pub(in crate::guard) trailing: bool,
     /// What the last block holds.
     pub(in crate::guard) last_block: Option<&'a [u8]>,
-    /// What follows a `--` that ends the text right behind a literal (or parentheses and semicolons behind one).
-    pub(in crate::guard) cut: Option<&'a [u8]>,
+    /// What follows a `--` that ends the text, and whether it stands right behind a literal (or parentheses and
+    /// semicolons behind one).
+    pub(in crate::guard) line: Option<(bool, &'a [u8])>,
 }
 
 /// The comments of a text; none where the lexer refuses it.
@@ -48,7 +49,7 @@ pub(in crate::guard) fn comments(text: &[u8], standard_conforming_strings: bool)
         };
     }
     let ends_in_line = found.gap(text, before..text.len());
-    found.cut = ends_in_line.filter(|_| behind_literal);
+    found.line = ends_in_line.map(|line| (behind_literal, line));
     found
 }
 
@@ -62,7 +63,8 @@ impl<'a> Comments<'a> {
         key.push(0);
         key.extend_from_slice(&self.count.to_le_bytes());
         key.push(u8::from(self.trailing));
-        for part in [self.last_block, self.cut] {
+        key.push(self.line.map_or(0, |(behind, _)| 1 + u8::from(behind)));
+        for part in [self.last_block, self.line.map(|(_, line)| line)] {
             key.extend_from_slice(&part.map_or(0, |part| part.len() + 1).to_le_bytes());
             key.extend_from_slice(part.unwrap_or_default());
         }
@@ -158,7 +160,8 @@ mod tests {
             ("SELECT 1 WHERE a = 'x' /* AND b */", None),
             ("SELECT 1 -- a\nWHERE b", None),
         ] {
-            assert_eq!(of(text).cut, cut.map(str::as_bytes), "{text}");
+            let line = of(text).line.filter(|(behind, _)| *behind).map(|(_, line)| line);
+            assert_eq!(line, cut.map(str::as_bytes), "{text}");
         }
     }
 }

@@ -401,7 +401,14 @@ fn facts_of(text: &str) -> Option<Facts> {
     let mut reading = facts::read(text.as_bytes(), &ReadOptions::default());
     let mut facts = reading.statements.pop()?;
     // Neither the length nor the comments are part of a shape.
-    facts = Facts { bytes: 0, comments: 0, trailing_comment: false, tags: Vec::new(), cut: None, ..facts };
+    facts = Facts {
+        bytes: 0,
+        comments: 0,
+        trailing_comment: false,
+        tags: Vec::new(),
+        line_comment: None,
+        ..facts
+    };
     reading.refusal.is_none().then_some(facts)
 }
 
