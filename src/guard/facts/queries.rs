@@ -4,7 +4,7 @@ use super::levels::{self, Levels, Must, Owner};
 use super::names::Qualified;
 use super::predicates::Role;
 use super::walk::{Context, Item, Star, Walk, is_star};
-use super::{constants, effects, filters};
+use super::{constants, effects, filters, security};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, LockWaitPolicy, Node, SetOperation, nodes};
 
@@ -15,6 +15,7 @@ impl<'a> Walk<'a> {
         let (work, found) = (&mut self.work, &mut self.found);
         let inner = context.star(Star::Counts);
         let scope = self.scopes.open(with, context.scope, |query, scope| {
+            found.with_query(query.ctequery(), context);
             found.facts.subqueries = found.facts.subqueries.saturating_add(1);
             let context = Context { scope, place: inner.place.deeper(), ..inner };
             work.push(Item { node: query.ctequery(), context });
@@ -52,8 +53,9 @@ impl<'a> Walk<'a> {
             self.push_all(select.larg().map(Node::SelectStmt), outer);
             self.push_all(select.rarg().map(Node::SelectStmt), outer);
         }
+        security::set_operation(select, &mut self.found);
         if let Some(into) = select.into_clause() {
-            self.found.writes = true;
+            self.found.writes("select into", context);
             let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
             self.found.effects = self.found.effects.and(effects);
             self.written(into.rel());
@@ -72,7 +74,7 @@ impl<'a> Walk<'a> {
         self.from(select.from_clause(), inner);
         self.push(select.where_clause(), inner.filter(Must::ALL));
         self.push_all(select.group_clause().iter().filter(|node| !is_output(select, *node)), inner);
-        self.push(select.having_clause(), inner);
+        self.push(select.having_clause(), inner.having());
         self.push_all(select.window_clause(), inner);
         self.push_all(select.values_lists(), inner);
         let sorts = select.sort_clause().iter().filter(|sort| !is_output(select, sort.node()));
@@ -109,7 +111,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("insert", context);
         let context = self.with(insert.with_clause(), context);
         self.written(insert.relation());
         let outer = context;
@@ -121,7 +123,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn update(&mut self, update: &'a nodes::UpdateStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("update", context);
+        security::update(update, &mut self.found);
         self.filtered(update.where_clause(), context);
         let context = self.with(update.with_clause(), context);
         self.written(update.relation());
@@ -134,7 +137,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("delete", context);
         self.filtered(delete.where_clause(), context);
         let context = self.with(delete.with_clause(), context);
         self.written(delete.relation());
@@ -146,7 +149,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("merge", context);
         let context = self.with(merge.with_clause(), context);
         self.written(merge.relation());
         let target = merge.relation().map(|to| (to, Role::Merge));

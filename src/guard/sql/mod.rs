@@ -1,5 +1,6 @@
 //! From a text to its shape, its fingerprint and PostgreSQL's own tree.
 
+mod comments;
 mod depth;
 mod extras;
 mod lexer;
@@ -10,6 +11,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::guard) use comments::{Comments, comments};
 pub use extras::Wanted;
 pub use refusal::Refusal;
 pub(in crate::guard) use shape::array_has_wildcard;

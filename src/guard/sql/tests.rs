@@ -400,7 +400,15 @@ fn twins() -> impl Strategy<Value = (String, String)> {
 fn facts_of(text: &str) -> Option<Facts> {
     let mut reading = facts::read(text.as_bytes(), &ReadOptions::default());
     let mut facts = reading.statements.pop()?;
-    facts.bytes = 0;
+    // Neither the length nor the comments are part of a shape.
+    facts = Facts {
+        bytes: 0,
+        comments: 0,
+        trailing_comment: false,
+        tags: Vec::new(),
+        line_comment: None,
+        ..facts
+    };
     reading.refusal.is_none().then_some(facts)
 }
 
