@@ -39,6 +39,7 @@ mod console;
 mod shutdown;
 mod reload;
 mod crowd;
+mod ddl_facts;
 mod startup;
 mod statement_names;
 mod auth;

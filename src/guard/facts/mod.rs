@@ -4,14 +4,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::sql::{Refusal, parse};
 
+mod alter;
 mod catalog;
+mod change;
 mod ddl;
+#[cfg(test)]
+mod ddl_tests;
 mod effects;
 mod functions;
 #[cfg(test)]
 mod hostile_tests;
 mod kinds;
+mod locks;
 mod names;
+mod new_objects;
 mod patterns;
 mod predicates;
 mod readonly;
@@ -21,11 +27,15 @@ mod statement;
 mod table;
 #[cfg(test)]
 mod tests;
+mod types;
 mod walk;
+mod writes;
 
-pub use ddl::{Change, ColumnDefault};
+pub use change::{Change, ColumnDefault, WORDS};
+pub use locks::{Lock, TableLock};
 pub use predicates::{Comparison, Operand, Predicate};
 pub use table::Facts;
+pub use types::widens;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +71,7 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
                 tree.statements().map(|node| statement::facts(node, text.len())).collect();
             let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
             statements.iter_mut().for_each(|facts| facts.statements = count);
+            new_objects::mark(&mut statements);
             statements
         }))
         .map_err(|_| Refusal::ParserFailed)

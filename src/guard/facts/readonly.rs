@@ -27,20 +27,25 @@ fn runs(explain: &nodes::ExplainStmt) -> bool {
     let mut runs = false;
     for option in explain.options() {
         if option.defname() == Some("analyze") {
-            runs = match option.arg() {
-                Node::String(text) => !text.sval().is_some_and(is_false),
-                Node::Integer(number) => number.ival != 0,
-                Node::A_Const(value) => match value.val() {
-                    Some(ConstValue::Boolean(yes)) => yes,
-                    Some(ConstValue::Integer(number)) => number != 0,
-                    Some(ConstValue::String(text)) => !is_false(text),
-                    _ => true,
-                },
-                _ => true,
-            };
+            runs = says_yes(option.arg());
         }
     }
     runs
+}
+
+/// An option's value, or that it stands without one.
+pub(super) fn says_yes(value: Node<'_>) -> bool {
+    match value {
+        Node::String(text) => !text.sval().is_some_and(is_false),
+        Node::Integer(number) => number.ival != 0,
+        Node::A_Const(value) => match value.val() {
+            Some(ConstValue::Boolean(yes)) => yes,
+            Some(ConstValue::Integer(number)) => number != 0,
+            Some(ConstValue::String(text)) => !is_false(text),
+            _ => true,
+        },
+        _ => true,
+    }
 }
 
 /// As `defGetBoolean` reads it.

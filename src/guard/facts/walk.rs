@@ -7,7 +7,8 @@ use super::functions;
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
 use super::scope::{ScopeId, Scopes};
-use super::{effects, relations};
+use super::locks::{self, Lock};
+use super::{ddl, effects, relations, writes};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, Node, SetOperation, SubLinkType, nodes};
 
@@ -45,6 +46,9 @@ pub(super) struct Found {
     /// Facts that are written as they are found; the fields below end up in others of its fields.
     pub(super) facts: Facts,
     pub(super) tables: Names,
+    pub(super) written: writes::Written,
+    /// Strongest lock of its queries; that of its definitions stands in the facts.
+    pub(super) query_lock: Option<Lock>,
     pub(super) functions: Names,
     pub(super) select_star: bool,
     pub(super) unfiltered_write: bool,
@@ -98,6 +102,8 @@ impl<'a> Walk<'a> {
                 pushed.reverse();
             }
         }
+        writes::finish(&mut walk.found);
+        locks::finish(&mut walk.found);
         walk.found
     }
 
@@ -187,6 +193,7 @@ impl<'a> Walk<'a> {
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
+            ddl::of_node(node, context, &mut self.found);
             self.found.unproven |= !relations::utility(self, node, context);
         }
     }
@@ -209,6 +216,7 @@ impl<'a> Walk<'a> {
     }
 
     fn select(&mut self, select: &'a nodes::SelectStmt, context: Context) {
+        writes::select(&mut self.found, select, context);
         let context = self.with(select.with_clause(), context);
         // What is inherited from a surrounding EXISTS stays; what was said of this list alone does not.
         let inner = context.star(Star::Counts);
@@ -250,6 +258,7 @@ impl<'a> Walk<'a> {
 
     fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
         self.found.writes = true;
+        writes::insert(&mut self.found, insert, context);
         let context = self.with(insert.with_clause(), context);
         self.table(insert.relation());
         self.push_all(insert.cols(), context);
@@ -261,6 +270,7 @@ impl<'a> Walk<'a> {
     fn update(&mut self, update: &'a nodes::UpdateStmt, context: Context) {
         self.found.writes = true;
         self.found.unfiltered_write |= !context.body && matches!(update.where_clause(), Node::None);
+        writes::update(&mut self.found, update, context);
         let context = self.with(update.with_clause(), context);
         self.table(update.relation());
         self.push_all(update.target_list().iter().map(Node::ResTarget), context);
@@ -272,6 +282,7 @@ impl<'a> Walk<'a> {
     fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
         self.found.writes = true;
         self.found.unfiltered_write |= !context.body && matches!(delete.where_clause(), Node::None);
+        writes::delete(&mut self.found, delete, context);
         let context = self.with(delete.with_clause(), context);
         self.table(delete.relation());
         self.from(delete.using_clause(), context);
@@ -281,6 +292,7 @@ impl<'a> Walk<'a> {
 
     fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
         self.found.writes = true;
+        writes::merge(&mut self.found, merge, context);
         let context = self.with(merge.with_clause(), context);
         self.table(merge.relation());
         self.push(merge.source_relation(), context);
@@ -294,6 +306,7 @@ impl<'a> Walk<'a> {
         let is_query =
             !qualified && relation.relname().is_some_and(|name| self.scopes.knows(context.scope, name));
         if !is_query {
+            self.found.query_lock = self.found.query_lock.max(Some(Lock::AccessShare));
             self.table(Some(relation));
         }
     }

@@ -29,6 +29,8 @@ macro_rules! packs {
 
 packs! {
     "baseline": "sane for an application nobody has looked at yet",
+    "ddl-safety": "definitions on tables that are in use: no long locks, no surprises",
+    "ownership": "each service writes its own tables only; a pattern to copy",
 }
 
 impl Pack {
