@@ -103,6 +103,11 @@ impl Guard {
         self.forget();
     }
 
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<HashMap<Box<str>, Arc<Catalog>>> {
+        &self.catalogs
+    }
+
     fn catalog(&self, class: &Class) -> Option<&Catalog> {
         self.catalogs.get(&class.database).map(|catalog| &**catalog)
     }
