@@ -7,19 +7,25 @@ use super::sql::{Refusal, parse};
 mod alter;
 mod catalog;
 mod change;
+mod constants;
 mod ddl;
 #[cfg(test)]
 mod ddl_tests;
 mod effects;
+mod filters;
 mod functions;
 #[cfg(test)]
 mod hostile_tests;
 mod kinds;
+mod levels;
 mod locks;
 mod names;
 mod new_objects;
 mod patterns;
 mod predicates;
+mod queries;
+#[cfg(test)]
+mod read_tests;
 mod readonly;
 mod relations;
 mod scope;
@@ -33,7 +39,7 @@ mod writes;
 
 pub use change::{Change, ColumnDefault, WORDS};
 pub use locks::{Lock, TableLock};
-pub use predicates::{Comparison, Operand, Predicate};
+pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use table::Facts;
 pub use types::widens;
 

@@ -7,6 +7,7 @@ use super::condition::Condition;
 use super::select::Selector;
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
+use crate::guard::sql::Wanted;
 use crate::guard::{Action, Lane};
 
 /// What a rule does where it matches.
@@ -87,6 +88,21 @@ impl Policies {
     #[must_use]
     pub fn routes(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.act, Act::Route(Lane::Replica)) && rule.enforced)
+    }
+
+    /// The literals of a text that a verdict may depend on.
+    pub(in crate::guard) fn reads_literals(&self) -> Wanted {
+        let detected = |fact: &str| {
+            let mut detectors = self.rules.iter().filter_map(|rule| rule.finds);
+            detectors
+                .any(|detector| detector.reads.iter().any(|read| read.strip_prefix("query.") == Some(fact)))
+        };
+        let any = |facts: &[&str]| facts.iter().any(|fact| self.reads.has("query", fact) || detected(fact));
+        Wanted {
+            bounds: any(&["limit", "offset"]),
+            constants: any(&["always_true", "tautology"]),
+            comments: any(&["comments", "trailing_comment", "tags"]),
+        }
     }
 
     /// A verdict may depend on the length of the text, so that texts of one shape may differ in it.

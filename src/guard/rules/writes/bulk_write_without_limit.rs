@@ -38,7 +38,9 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
         return None;
     }
     // A key or another value that is given bounds it; a join does not.
-    let given = |operand| matches!(operand, Operand::Literal | Operand::Text | Operand::Parameter);
+    let given = |operand| {
+        !matches!(operand, Operand::Column | Operand::Subquery | Operand::Expression | Operand::None)
+    };
     let bounded = facts.predicates.iter().any(|predicate| {
         predicate.must_hold && predicate.comparison == Comparison::Equal && given(predicate.operand)
     });
