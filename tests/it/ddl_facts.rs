@@ -112,7 +112,6 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE w ADD CONSTRAINT z FOREIGN KEY (t_id) REFERENCES t",
     "ALTER TABLE w ADD CONSTRAINT z FOREIGN KEY (t_id) REFERENCES t NOT VALID",
     "ALTER TABLE w ADD CONSTRAINT z UNIQUE (t_id)",
-    "ALTER TABLE w ADD UNIQUE USING INDEX w_pkey",
     "ALTER TABLE t ADD CONSTRAINT z UNIQUE USING INDEX t_unique",
     "ALTER TABLE spare ADD PRIMARY KEY (id)",
     "ALTER TABLE w ADD EXCLUDE USING btree (t_id WITH =)",
@@ -126,7 +125,6 @@ const DEFINITIONS: &[&str] = &[
     "ALTER DOMAIN positive DROP CONSTRAINT positive_check",
     "ALTER DOMAIN positive SET DEFAULT 3",
     // The table as a whole
-    "ALTER TABLE t SET UNLOGGED", // w: foreign keys forbid it
     "ALTER TABLE spare SET UNLOGGED",
     "ALTER TABLE fast SET LOGGED",
     "ALTER TABLE t SET TABLESPACE pg_default",
@@ -222,7 +220,6 @@ const DEFINITIONS: &[&str] = &[
     "DROP STATISTICS stats",
     "DROP SEQUENCE seq",
     "DROP PUBLICATION pub",
-    "DROP OWNED BY current_user",
     // Treatment
     "TRUNCATE spare",
     "TRUNCATE w RESTART IDENTITY",
@@ -264,6 +261,24 @@ const DEFINITIONS: &[&str] = &[
     "CREATE TABLE box.t (id int); SET LOCAL search_path = box; SET LOCAL search_path = public; ALTER TABLE t ADD z serial",
     "CREATE TABLE z (id int); ALTER TABLE z RENAME TO y; CREATE INDEX ON y (id)",
     "CREATE TABLE z (id int); DROP TABLE z; ALTER TABLE spare RENAME TO z; ALTER TABLE z ADD y serial",
+];
+
+/// Where the facts say more than the server does: what the text does not show (what a type is, where a table lies),
+/// relations that are no tables, and what is not there. Each must stay so.
+const STRICTER: &[&str] = &[
+    "ALTER TABLE t ADD COLUMN z plain DEFAULT 3",
+    "ALTER TABLE t ADD COLUMN z mood DEFAULT 'sad'",
+    "ALTER TABLE t ADD COLUMN z pair",
+    "ALTER TABLE t ALTER COLUMN v TYPE varchar(40)",
+    "ALTER DOMAIN plain SET NOT NULL",
+    "ALTER TABLE t SET TABLESPACE pg_default",
+    "ALTER TABLE t SET ACCESS METHOD heap",
+    "ALTER TABLE ALL IN TABLESPACE pg_default SET TABLESPACE pg_default",
+    "ALTER SEQUENCE seq INCREMENT 5",
+    "ALTER TYPE pair ADD ATTRIBUTE c int",
+    "COMMENT ON CONSTRAINT a_positive ON t IS 'x'",
+    "DROP TABLE IF EXISTS nothing_there",
+    "DROP SEQUENCE seq",
 ];
 
 fn read(sql: &str) -> Vec<Facts> {
@@ -332,17 +347,18 @@ async fn locks_and_rewrites_are_as_the_server_does_them() {
         let rewrote = files(&after)
             .iter()
             .any(|file| !old.contains(file) && old.iter().any(|known| oid(known) == oid(file)));
-        // The server reads what the test asks with, too.
         let line = format!("{sql}: claimed {claimed:?}, is {done:?}; rewrites {rewrites}, is {rewrote}");
         if done > claimed || (rewrote && !rewrites && !empties) {
             dangerous.push(line);
         } else if done < claimed || rewrites != (rewrote && !empties) {
-            stricter.push(line);
+            println!("stricter: {line}");
+            stricter.push(*sql);
         }
     }
-    println!("{} definitions; refused by the server: {refused:#?}", DEFINITIONS.len());
-    println!("stricter than the server: {stricter:#?}");
+    println!("{} definitions", DEFINITIONS.len());
+    assert!(refused.is_empty(), "they show nothing: {refused:#?}");
     assert!(dangerous.is_empty(), "{dangerous:#?}");
+    assert_eq!(stricter, STRICTER);
 }
 
 #[tokio::test]

@@ -198,6 +198,7 @@ fn table(create: &nodes::CreateStmt, found: &mut Found) {
                 found.change(Change { rewrites: false, scans: false, new_object: true, ..change });
             }
             Node::Constraint(constraint) => references(constraint, found),
+            Node::TableLikeClause(like) => found.lock(as_written(like.relation()), Lock::AccessShare),
             _ => {}
         }
     }
@@ -314,6 +315,10 @@ fn drops(drop: &nodes::DropStmt, found: &mut Found) {
                 let name = list.iter().next_back().and_then(Node::as_str).map(str::to_owned);
                 found.on_table(Change { object: parts(list, 1), name, ..template }, lock);
             }
+            (Node::NodeList(list), ObjectType::OBJECT_STATISTIC_EXT) => {
+                found.lock(String::new(), Lock::ShareUpdateExclusive);
+                found.change(Change { name: Some(parts(list, 0)), ..template });
+            }
             // Their members may be tables.
             (object, ObjectType::OBJECT_SCHEMA | ObjectType::OBJECT_EXTENSION) => {
                 found.lock(String::new(), Lock::AccessExclusive);
@@ -364,6 +369,8 @@ fn others(node: Node<'_>, found: &mut Found) {
         Node::CreateSchemaStmt(create) => named("create schema", create.schemaname()),
         Node::CreateExtensionStmt(create) => named("create extension", create.extname()),
         Node::CreateSeqStmt(create) => {
+            // `OWNED BY` looks the table up.
+            found.query_lock = found.query_lock.max(Some(Lock::AccessShare));
             created("create sequence", as_written(create.sequence()), create.if_not_exists)
         }
         Node::CreateFunctionStmt(create) => Change::new("create function", last_of(create.funcname().iter())),
