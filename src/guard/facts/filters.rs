@@ -45,12 +45,17 @@ fn side(node: Node<'_>, depth: u32) -> Side<'_> {
             Side { param: u16::try_from(parameter.number).ok(), ..Side::plain(Operand::Parameter) }
         }
         Node::A_Const(value) => Side::plain(match value.val() {
-            Some(ConstValue::String(_)) if !value.isnull => Operand::Text,
+            _ if value.isnull => Operand::Literal,
+            Some(ConstValue::String(_)) => Operand::Text,
+            Some(ConstValue::Integer(_) | ConstValue::Float(_)) => Operand::Number,
             _ => Operand::Literal,
         }),
         Node::TypeCast(cast) => {
             let inner = side(cast.arg(), depth);
-            let operand = if inner.operand == Operand::Text { Operand::Literal } else { inner.operand };
+            let operand = match inner.operand {
+                Operand::Text | Operand::Number => Operand::Literal,
+                other => other,
+            };
             let to = inner.column.and_then(|_| cast.type_name().and_then(names::of_type));
             Side { cast: to.or(inner.cast), operand, ..inner }
         }
@@ -84,7 +89,12 @@ fn first_column<'a>(arguments: impl Iterator<Item = Node<'a>>, depth: u32) -> Si
         }
         if !matches!(
             side.operand,
-            Operand::Literal | Operand::Text | Operand::Parameter | Operand::Value | Operand::None
+            Operand::Literal
+                | Operand::Number
+                | Operand::Text
+                | Operand::Parameter
+                | Operand::Value
+                | Operand::None
         ) {
             operand = Operand::Expression;
         }
@@ -97,15 +107,19 @@ fn listed<'a>(items: impl Iterator<Item = Node<'a>>, depth: u32) -> Side<'a> {
     let mut all = None;
     for item in items {
         let operand = match side(item, depth).operand {
-            Operand::Text | Operand::Literal => Operand::Literal,
-            Operand::Parameter => Operand::Parameter,
-            Operand::Value => Operand::Value,
+            plain @ (Operand::Number
+            | Operand::Text
+            | Operand::Literal
+            | Operand::Parameter
+            | Operand::Value) => plain,
             _ => return Side::plain(Operand::Expression),
         };
         all = Some(match all {
             None => operand,
             Some(same) if same == operand => same,
-            Some(_) => Operand::Value,
+            Some(Operand::Parameter | Operand::Value) => Operand::Value,
+            Some(_) if matches!(operand, Operand::Parameter | Operand::Value) => Operand::Value,
+            Some(_) => Operand::Literal,
         });
     }
     Side::plain(all.unwrap_or(Operand::Literal))

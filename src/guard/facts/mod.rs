@@ -34,6 +34,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod views;
 mod walk;
 mod writes;
 
@@ -42,6 +43,7 @@ pub use locks::{Lock, TableLock};
 pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use table::Facts;
 pub use types::widens;
+pub(in crate::guard) use views::with_views;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,9 +22,11 @@ pub enum Comparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operand {
-    /// A number, a truth value, a text with a type; or a list of them.
+    /// A number, or a list of numbers.
+    Number,
+    /// A truth value, NULL, a text with a type; or a list of different literals.
     Literal,
-    /// A string literal (`'5'` against a number takes the column's type; a number against a text casts the column).
+    /// A string literal, or a list of them (`'5'` against a number takes the column's type; a number against a text casts the column).
     Text,
     Parameter,
     /// An expression without columns and queries: `now() - '1 day'::interval`, `lower($1)`.

@@ -153,14 +153,15 @@ mod tests {
             for heading in headings {
                 assert!(text.contains(&format!("### {heading}\n")), "{}: {heading}", detector.name);
             }
-            for side in ["flags", "passes"] {
-                let tested = [format!("{side}("), format!("{side}_in(")];
-                assert!(
-                    tested.iter().any(|call| detector.source.contains(call)),
-                    "{}: {side}",
-                    detector.name
-                );
-            }
+            assert!(
+                ["flags", "passes"].iter().all(|side| {
+                    [format!("{side}("), format!("{side}_in(")]
+                        .iter()
+                        .any(|call| detector.source.contains(call))
+                }),
+                "{}",
+                detector.name
+            );
             for fact in detector.reads {
                 assert!(crate::guard::policy::is_fact(fact), "{}: {fact}", detector.name);
             }

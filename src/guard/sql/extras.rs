@@ -231,6 +231,8 @@ impl<'a> Extras<'a> {
             b"not" | b"true" | b"false" | b"null" | b"is" | b"in" | b"like" | b"ilike" | b"exists"
             | b"all" | b"cast" | b"isnull" | b"notnull" | b"unknown" | b"symmetric" | b"asymmetric"
             | b"first" | b"next" | b"row" | b"rows" | b"only" => self.settle(),
+            // The second word of a type.
+            b"precision" | b"varying" if self.pending => {}
             _ => self.name(),
         }
     }
@@ -282,6 +284,7 @@ mod tests {
             ("SELECT a FROM t WHERE id = 5 OR ('a') = 'b'", &["'a'", "'b'"]),
             ("SELECT a FROM t WHERE 1::int = 2 OR bool 't' OR CAST('f' AS bool)", &["1", "2", "'t'", "'f'"]),
             ("SELECT a FROM t WHERE pg_catalog.int4 '5' = 6", &["'5'", "6"]),
+            ("SELECT a FROM t WHERE double precision '5' = 6", &["'5'", "6"]),
             ("SELECT a FROM t WHERE x BETWEEN 1 AND 2 AND 3 BETWEEN 2 AND 4", &["3", "2", "4"]),
             ("SELECT a FROM t WHERE NOT 1 = 2 AND (1 IN (1, 2))", &["1", "2", "1", "1", "2"]),
             ("SELECT a AS between FROM t WHERE a = a AND 1 = 1", &["1", "1"]),
