@@ -57,10 +57,15 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{Around, flags_in, passes, passes_in};
+    use super::Finding;
 
     #[test]
     fn passes_others() {
         passes("ddl-in-long-transaction", "ALTER TABLE orders ADD COLUMN a int");
+    }
+
+    fn flags(sql: &str, around: &Around) -> Finding {
+        flags_in("ddl-in-long-transaction", sql, around)
     }
 
     fn open(seconds: f64) -> Around {
@@ -76,13 +81,13 @@ mod tests {
     #[test]
     fn in_long_transactions() {
         let name = "ddl-in-long-transaction";
-        let found = flags_in(name, "ALTER TABLE orders ADD COLUMN a int", &open(61.2));
+        let found = flags("ALTER TABLE orders ADD COLUMN a int", &open(61.2));
         assert!(found.message.contains("locks orders") && found.message.contains("61 s"), "{found:?}");
         passes_in(name, "ALTER TABLE orders ADD COLUMN a int", &open(2.0));
         passes_in(name, "UPDATE orders SET a = 1", &open(61.2));
         passes_in(name, "CREATE TABLE fresh (a int)", &open(61.2));
         let strict =
             open(0.1).and_with(name, |with| with.set("statements", crate::guard::rules::Given::Int(3)));
-        let _ = flags_in(name, "LOCK TABLE orders", &strict);
+        let _ = flags("LOCK TABLE orders", &strict);
     }
 }
