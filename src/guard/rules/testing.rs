@@ -3,6 +3,7 @@
 use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::{ReadOptions, read, with_views};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject, TimeFacts};
 
 /// What stands around the statement of a test.
@@ -11,6 +12,7 @@ pub(super) struct Around {
     pub(super) catalog: Option<Catalog>,
     pub(super) session: Option<SessionFacts>,
     pub(super) time: Option<TimeFacts>,
+    pub(super) plan: Option<PlanFacts>,
     pub(super) options: Option<Options>,
 }
 
@@ -21,6 +23,10 @@ impl Around {
             serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
         catalog.seal();
         Self { catalog: Some(catalog), ..Self::default() }
+    }
+
+    pub(super) fn plan(plan: PlanFacts) -> Self {
+        Self { plan: Some(plan), ..Self::default() }
     }
 
     pub(super) fn session(session: SessionFacts) -> Self {
@@ -56,6 +62,7 @@ fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
         catalog: around.catalog.as_ref(),
         session: around.session.as_ref(),
         time: around.time.as_ref(),
+        plan: around.plan.as_ref(),
         ..Circumstances::default()
     };
     let check = |facts| {
