@@ -59,9 +59,9 @@ fn by_unique_index(subject: &Subject<'_>) -> Option<bool> {
     let compared = |column: &String| {
         facts.equality_columns.iter().any(|name| *name == format!("{written}.{column}") || name == column)
     };
-    let unique =
+    let mut unique =
         table.indexes.iter().filter(|index| index.unique && index.valid && index.predicate.is_none());
-    Some(unique.map(|index| index.columns.iter().all(compared)).any(|all| all))
+    Some(unique.any(|index| index.columns.iter().all(compared)))
 }
 
 #[cfg(test)]
