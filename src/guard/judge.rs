@@ -182,6 +182,9 @@ impl Guard {
         if cacheable && self.policies.reads_bytes() {
             self.shape.extend_from_slice(&text.len().to_le_bytes());
         }
+        if cacheable && self.policies.reads_comments() {
+            sql::comments(text, class.standard_conforming_strings).add_to_key(&mut self.shape);
+        }
         // A borrow of its own, since the rest of the guard is needed below.
         let buffer = std::mem::take(&mut self.shape);
         let key = KeyRef::new(&self.hasher, id, if cacheable { &buffer } else { &[] });
@@ -210,9 +213,29 @@ impl Guard {
     /// The judgement of a statement too large to keep in memory: as `unparsed`, without its text.
     pub fn judge_oversized(&mut self, class: &Arc<Class>) -> Arc<Judgement> {
         self.counters.parse_failures += 1;
-        let statements = vec![Facts::unparsed(usize::MAX)];
-        let normalized = "(a statement above max_statement_bytes)".into();
-        let fingerprint = sql::fingerprint(b"above max_statement_bytes");
+        let name = "above max_statement_bytes";
+        self.judge_textless(
+            Facts::unparsed(usize::MAX),
+            name,
+            "(a statement above max_statement_bytes)",
+            class,
+        )
+    }
+
+    /// The judgement of a `FunctionCall` message of so many bytes: it has a function's number and no text.
+    pub fn judge_function_call(&mut self, bytes: usize, class: &Arc<Class>) -> Arc<Judgement> {
+        self.judge_textless(Facts::function_call(bytes), "FunctionCall", "(a FunctionCall message)", class)
+    }
+
+    fn judge_textless(
+        &self,
+        facts: Facts,
+        name: &str,
+        normalized: &str,
+        class: &Arc<Class>,
+    ) -> Arc<Judgement> {
+        let (statements, normalized) = ([facts], normalized.into());
+        let fingerprint = sql::fingerprint(name.as_bytes());
         Arc::new(self.bench(class).judgement(&statements, fingerprint, normalized).0)
     }
 }

@@ -5,7 +5,7 @@ use super::locks::Lock;
 use super::names::Qualified;
 use super::predicates::Role;
 use super::walk::{Context, Item, Star, Walk, is_star};
-use super::{constants, effects, filters, writes};
+use super::{constants, effects, filters, security, writes};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, LockWaitPolicy, Node, SetOperation, nodes};
 
@@ -16,6 +16,7 @@ impl<'a> Walk<'a> {
         let (work, found) = (&mut self.work, &mut self.found);
         let inner = context.star(Star::Counts);
         let scope = self.scopes.open(with, context.scope, |query, scope| {
+            found.with_query(query.ctequery(), context);
             found.facts.subqueries = found.facts.subqueries.saturating_add(1);
             let context = Context { scope, place: inner.place.deeper(), ..inner };
             work.push(Item { node: query.ctequery(), context });
@@ -54,8 +55,9 @@ impl<'a> Walk<'a> {
             self.push_all(select.larg().map(Node::SelectStmt), outer);
             self.push_all(select.rarg().map(Node::SelectStmt), outer);
         }
+        security::set_operation(select, &mut self.found);
         if let Some(into) = select.into_clause() {
-            self.found.writes = true;
+            self.found.writes("select into", context);
             let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
             self.found.effects = self.found.effects.and(effects);
             self.table(into.rel());
@@ -74,7 +76,7 @@ impl<'a> Walk<'a> {
         self.from(select.from_clause(), inner);
         self.push(select.where_clause(), inner.filter(Must::ALL));
         self.push_all(select.group_clause().iter().filter(|node| !is_output(select, *node)), inner);
-        self.push(select.having_clause(), inner);
+        self.push(select.having_clause(), inner.having());
         self.push_all(select.window_clause(), inner);
         self.push_all(select.values_lists(), inner);
         let sorts = select.sort_clause().iter().filter(|sort| !is_output(select, sort.node()));
@@ -111,7 +113,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("insert", context);
         writes::insert(&mut self.found, insert, context);
         let context = self.with(insert.with_clause(), context);
         self.table(insert.relation());
@@ -124,7 +126,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn update(&mut self, update: &'a nodes::UpdateStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("update", context);
+        security::update(update, &mut self.found);
         self.filtered(update.where_clause(), context);
         writes::update(&mut self.found, update, context);
         let context = self.with(update.with_clause(), context);
@@ -138,7 +141,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("delete", context);
         self.filtered(delete.where_clause(), context);
         writes::delete(&mut self.found, delete, context);
         let context = self.with(delete.with_clause(), context);
@@ -151,7 +154,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
-        self.found.writes = true;
+        self.found.writes("merge", context);
         writes::merge(&mut self.found, merge, context);
         let context = self.with(merge.with_clause(), context);
         self.table(merge.relation());

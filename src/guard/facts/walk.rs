@@ -9,8 +9,9 @@ use super::levels::{LevelId, Levels, LinkId, Must, Owner};
 use super::locks::{self, Lock};
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
+use super::readonly::Against;
 use super::scope::{ScopeId, Scopes};
-use super::{ddl, effects, relations, writes};
+use super::{ddl, effects, relations, security, writes};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, BoolExprType, Node, SubLinkType, nodes};
 
@@ -32,7 +33,9 @@ pub(super) struct Place {
     pub(super) depth: u32,
     /// In a `WHERE` or `ON`.
     pub(super) filter: bool,
-    /// As a condition there, not in an operand of one.
+    /// As a condition of a `WHERE`, `ON` or `HAVING`, not in an operand of one.
+    pub(super) condition: bool,
+    /// As a condition there that filters rows of relations.
     pub(super) boolean: bool,
     /// What the condition must hold for.
     pub(super) must: Must,
@@ -41,8 +44,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    const TOP: Self =
-        Self { level: Levels::NONE, depth: 0, filter: false, boolean: false, must: Must::ALL, link: 0 };
+    const TOP: Self = Self {
+        level: Levels::NONE,
+        depth: 0,
+        filter: false,
+        condition: false,
+        boolean: false,
+        must: Must::ALL,
+        link: 0,
+    };
 
     pub(super) fn in_level(self, level: LevelId) -> Self {
         Self { level, depth: self.depth, ..Self::TOP }
@@ -69,7 +79,11 @@ impl Context {
 
     /// In a query's condition.
     pub(super) fn filter(self, must: Must) -> Self {
-        self.at(Place { filter: true, boolean: true, must, link: 0, ..self.place })
+        self.at(Place { filter: true, condition: true, boolean: true, must, link: 0, ..self.place })
+    }
+    /// In a condition on groups.
+    pub(super) fn having(self) -> Self {
+        self.at(Place { condition: true, ..self.place })
     }
     pub(super) fn at(self, place: Place) -> Self {
         Self { place, ..self }
@@ -119,6 +133,12 @@ pub(super) struct Found {
     pub(super) writes: bool,
     /// Calls a function not known to be harmless, or holds something this walk does not know.
     pub(super) unproven: bool,
+    /// Why it is not read-only.
+    pub(super) against: Against,
+    pub(super) privileges: Names,
+    pub(super) settings_named: Names,
+    /// Runs code that is not seen.
+    pub(super) opaque: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -190,7 +210,9 @@ impl<'a> Walk<'a> {
                 let method = Qualified::of_list(sample.method());
                 let known =
                     method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
-                self.found.unproven |= !known;
+                if !known {
+                    self.found.doubt("sampling method");
+                }
                 self.push(sample.relation(), context);
                 self.push_all(sample.args(), context);
                 self.push(sample.repeatable(), context);
@@ -254,7 +276,10 @@ impl<'a> Walk<'a> {
             let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
             ddl::of_node(node, context, &mut self.found);
-            self.found.unproven |= !relations::utility(self, node, context);
+            security::statement(node, &mut self.found);
+            if !relations::utility(self, node, context) {
+                self.found.doubt("other");
+            }
         }
     }
 
@@ -268,6 +293,9 @@ impl<'a> Walk<'a> {
         let mut place = context.place;
         if expression.boolop == BoolExprType::OR_EXPR {
             self.found.facts.or_across_columns |= place.boolean && filters::crosses_columns(expression);
+            if place.condition {
+                security::alternatives(expression, &mut self.found);
+            }
             place.must = Must::NONE;
         }
         if expression.boolop == BoolExprType::NOT_EXPR {
@@ -308,7 +336,7 @@ impl<'a> Walk<'a> {
     fn operand(&mut self, context: Context) -> Context {
         let Place { filter, link, .. } = context.place;
         let link = if filter && link == 0 { self.levels.link() } else { link };
-        context.at(Place { boolean: false, link, ..context.place })
+        context.at(Place { boolean: false, condition: false, link, ..context.place })
     }
 
     fn stars(&mut self, targets: &'a parse::NodeList, context: Context) {
@@ -323,18 +351,19 @@ impl<'a> Walk<'a> {
         if let Some(function) = Qualified::of_list(call.funcname()) {
             if functions::is_written_as_call(call) {
                 self.found.functions.add_qualified(function.schema, function.name);
-                self.found.unproven |= !functions::is_read_only(function);
+                self.found.calls(function);
                 self.found.calls |= !functions::is_stateless(function);
             }
             let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
+            security::call(function, call, &mut self.found);
             let aggregate = functions::is_aggregate(call, function);
             self.found.aggregates = self.found.aggregates.saturating_add(u32::from(aggregate));
             if context.place.filter {
                 filters::of_call(self, call, function);
             }
         } else {
-            self.found.unproven = true;
+            self.found.doubt("function");
             self.found.calls = true;
         }
         if context.place.boolean {
@@ -354,7 +383,9 @@ impl<'a> Walk<'a> {
         // operator asked for by schema is unusual enough not to be trusted.
         if expression.name().len() > 1 {
             let builtin = Qualified::of_list(expression.name()).is_some_and(Qualified::is_builtin);
-            self.found.unproven |= !builtin;
+            if !builtin {
+                self.found.doubt("operator");
+            }
         }
         match patterns::of_expression(expression) {
             Some(Pattern::Leading) => {

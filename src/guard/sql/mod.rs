@@ -1,7 +1,10 @@
 //! From a text to its shape, its fingerprint and PostgreSQL's own tree.
 
+mod comments;
 mod depth;
 mod extras;
+#[cfg(test)]
+mod key_tests;
 mod lexer;
 mod normalize;
 pub(in crate::guard) mod parse;
@@ -10,6 +13,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::guard) use comments::{Comments, comments};
 pub use extras::Wanted;
 pub use refusal::Refusal;
 pub(in crate::guard) use shape::array_has_wildcard;

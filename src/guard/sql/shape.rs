@@ -81,9 +81,6 @@ pub(super) fn keyed_shape(
         writer.out.push(b' ');
     }
     writer.out.pop();
-    if let Some(extras) = &mut extras {
-        extras.end(text);
-    }
     let cacheable = split.statements == 1 && query && !writer.literal_matters;
     Ok(ShapeInfo { cacheable, statements: split.statements })
 }
@@ -201,7 +198,7 @@ fn starts_query(word: &[u8]) -> bool {
 fn reads_literals(name: &[u8]) -> bool {
     let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     match name {
-        [b'c', ..] => begins(&[b"currval", b"cursor_to_xml", b"crosstab", b"connectby"]),
+        [b'c', ..] => begins(&[b"currval", b"current_setting", b"cursor_to_xml", b"crosstab", b"connectby"]),
         [b'd', ..] => begins(&[b"dblink", b"database_to_xml"]),
         [b'l', ..] => begins(&[b"lo_", b"lastval"]),
         [b'n', ..] => begins(&[b"nextval"]),
