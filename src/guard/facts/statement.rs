@@ -31,14 +31,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         _ => None,
     };
     let Found {
-        tables,
-        functions,
-        columns,
-        tables_read,
-        privileges,
-        settings_named,
-        mut like_params,
-        ..
+        tables, functions, columns, tables_read, privileges, settings_named, mut like_params, ..
     } = found;
     let (tables, functions) = (tables.into_vec(), functions.into_vec());
     let catalog = tables.iter().any(|name| security::is_catalog_name(name))
