@@ -41,6 +41,7 @@ mod shutdown;
 mod reload;
 mod crowd;
 mod sql_prepare;
+mod ddl_facts;
 mod startup;
 mod statement_names;
 mod auth;
