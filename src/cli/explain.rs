@@ -357,7 +357,11 @@ mod tests {
         assert_eq!(found["facts"]["kind"], "select");
         assert_eq!(found["statements"].as_array().unwrap().len(), 4);
         assert_eq!(found["verdict"]["action"], "block");
-        assert_eq!(found["findings"].as_array().unwrap().len(), 2);
+        let rules: Vec<_> =
+            found["findings"].as_array().unwrap().iter().map(|finding| &finding["rule"]).collect();
+        for rule in ["select-star", "write-without-where", "stacked-statements"] {
+            assert!(rules.contains(&&rule.into()), "{rule}: {rules:?}");
+        }
     }
 
     #[test]

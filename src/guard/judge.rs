@@ -12,6 +12,7 @@ use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read};
 use super::policy::{Decision, Policies, decide};
+use super::sql::Wanted;
 use super::{Circumstances, Class, Effects, Judgement, Kind, route, sql};
 
 /// Bounds of a guard.
@@ -64,6 +65,9 @@ pub struct Guard {
     shapes: Verdicts,
     doorkeeper: Doorkeeper,
     shape: Vec<u8>,
+    /// Literals that the policies read, of the text at hand.
+    extras: Vec<u8>,
+    wanted: Wanted,
     counters: CacheCounters,
 }
 
@@ -73,6 +77,7 @@ impl Guard {
     pub fn new(policies: Arc<Policies>, limits: GuardLimits, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
+            wanted: policies.reads_literals(),
             policies,
             limits,
             catalogs: Arc::default(),
@@ -82,6 +87,7 @@ impl Guard {
             shapes: Verdicts::new(limits.cache_bytes / 2),
             doorkeeper: Doorkeeper::new(),
             shape: Vec::with_capacity(4096),
+            extras: Vec::with_capacity(256),
             counters: CacheCounters::default(),
         }
     }
@@ -93,6 +99,7 @@ impl Guard {
 
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.wanted = policies.reads_literals();
         self.policies = policies;
         self.forget();
     }
@@ -101,6 +108,11 @@ impl Guard {
     pub fn set_catalogs(&mut self, catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>) {
         self.catalogs = catalogs;
         self.forget();
+    }
+
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<HashMap<Box<str>, Arc<Catalog>>> {
+        &self.catalogs
     }
 
     fn catalog(&self, class: &Class) -> Option<&Catalog> {
@@ -148,16 +160,24 @@ impl Guard {
         if self.shape.capacity() > MAX_KEPT_SHAPE {
             self.shape = Vec::with_capacity(4096);
         }
+        if self.extras.capacity() > MAX_KEPT_SHAPE {
+            self.extras = Vec::new();
+        }
+        let (shape, extras) = (&mut self.shape, &mut self.extras);
+        let strings = class.standard_conforming_strings;
         let shape = readable(text, class, &self.limits)
-            .then(|| sql::shape_of(text, class.standard_conforming_strings, &mut self.shape).ok())
+            .then(|| sql::keyed_shape_of(text, strings, self.wanted, shape, extras).ok())
             .flatten();
-        let cacheable = shape.is_some_and(|info| info.cacheable) && self.shape.len() <= MAX_CACHED_SHAPE;
+        let cacheable = shape.is_some_and(|info| info.cacheable)
+            && self.shape.len() + self.extras.len() <= MAX_CACHED_SHAPE;
         let fingerprint_len = self.shape.len();
+        if cacheable && self.wanted != Wanted::default() {
+            // No shape holds a NUL.
+            self.shape.push(0);
+            self.shape.extend_from_slice(&self.extras);
+        }
         if cacheable && self.policies.reads_bytes() {
             self.shape.extend_from_slice(&text.len().to_le_bytes());
-        }
-        if cacheable && self.policies.reads_comments() {
-            sql::comments(text, class.standard_conforming_strings).add_to_key(&mut self.shape);
         }
         // A borrow of its own, since the rest of the guard is needed below.
         let buffer = std::mem::take(&mut self.shape);

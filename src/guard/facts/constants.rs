@@ -12,6 +12,24 @@ use crate::guard::sql::parse::{
 /// Deeper expressions have no value: nobody writes them by hand.
 const MAX_DEPTH: u32 = 48;
 
+/// How an expression is asked for its value.
+#[derive(Clone, Copy)]
+struct Ask {
+    depth: u32,
+    /// As a condition or a part of one: there a column equals itself. In an operand it has no value, so that a constant
+    /// term names no column, which is how `sql/extras.rs` tells the literals that matter.
+    condition: bool,
+}
+
+impl Ask {
+    fn deeper(self) -> Option<Self> {
+        Some(Self { depth: self.depth.checked_sub(1)?, ..self })
+    }
+    fn operand(self) -> Self {
+        Self { condition: false, ..self }
+    }
+}
+
 /// A constant's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Value<'a> {
@@ -23,11 +41,11 @@ enum Value<'a> {
 
 /// Whether a condition holds for every row (or for none). `None`: it depends on the rows, or is not plain.
 pub(super) fn truth(condition: Node<'_>) -> Option<bool> {
-    truth_at(condition, MAX_DEPTH)
+    truth_at(condition, Ask { depth: MAX_DEPTH, condition: true })
 }
 
-fn truth_at(condition: Node<'_>, depth: u32) -> Option<bool> {
-    match value(condition, depth)? {
+fn truth_at(condition: Node<'_>, ask: Ask) -> Option<bool> {
+    match value(condition, ask)? {
         Value::Bool(truth) => Some(truth),
         Value::Text(text) => boolean(text),
         // A NULL lets no row pass.
@@ -46,8 +64,8 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn value(node: Node<'_>, depth: u32) -> Option<Value<'_>> {
-    let depth = depth.checked_sub(1)?;
+fn value(node: Node<'_>, ask: Ask) -> Option<Value<'_>> {
+    let ask = ask.deeper()?;
     match node {
         Node::A_Const(constant) if constant.isnull => Some(Value::Null),
         Node::A_Const(constant) => match constant.val()? {
@@ -57,15 +75,15 @@ fn value(node: Node<'_>, depth: u32) -> Option<Value<'_>> {
             ConstValue::String(text) => Some(Value::Text(text)),
             _ => None,
         },
-        Node::TypeCast(cast) => casted(cast, depth),
-        Node::BoolExpr(expression) => boolean_expression(expression, depth),
-        Node::A_Expr(expression) => operation(expression, depth),
-        Node::NullTest(test) => match value(test.arg(), depth)? {
+        Node::TypeCast(cast) => casted(cast, ask.operand()),
+        Node::BoolExpr(expression) => boolean_expression(expression, ask),
+        Node::A_Expr(expression) => operation(expression, ask),
+        Node::NullTest(test) => match value(test.arg(), ask.operand())? {
             Value::Null => Some(Value::Bool(test.nulltesttype == NullTestType::IS_NULL)),
             _ => Some(Value::Bool(test.nulltesttype == NullTestType::IS_NOT_NULL)),
         },
         Node::BooleanTest(test) => {
-            let truth = match value(test.arg(), depth)? {
+            let truth = match value(test.arg(), ask.operand())? {
                 Value::Null => None,
                 Value::Bool(truth) => Some(truth),
                 Value::Text(text) => Some(boolean(text)?),
@@ -80,13 +98,13 @@ fn value(node: Node<'_>, depth: u32) -> Option<Value<'_>> {
                 _ => truth.is_some(),
             }))
         }
-        Node::SubLink(link) => subquery(link, depth),
+        Node::SubLink(link) => subquery(link, ask.operand()),
         _ => None,
     }
 }
 
-fn casted<'a>(cast: &'a nodes::TypeCast, depth: u32) -> Option<Value<'a>> {
-    let inner = value(cast.arg(), depth)?;
+fn casted<'a>(cast: &'a nodes::TypeCast, ask: Ask) -> Option<Value<'a>> {
+    let inner = value(cast.arg(), ask)?;
     let to = super::names::of_type(cast.type_name()?)?;
     match (inner, to) {
         (Value::Text(text), "bool") => boolean(text).map(Value::Bool),
@@ -102,10 +120,10 @@ fn casted<'a>(cast: &'a nodes::TypeCast, depth: u32) -> Option<Value<'a>> {
 }
 
 /// One side may decide alone: `1 = 1 OR x`, `false AND x`.
-fn boolean_expression<'a>(expression: &'a nodes::BoolExpr, depth: u32) -> Option<Value<'a>> {
+fn boolean_expression<'a>(expression: &'a nodes::BoolExpr, ask: Ask) -> Option<Value<'a>> {
     let decides = match expression.boolop {
         BoolExprType::NOT_EXPR => {
-            return match value(expression.args().first()?, depth)? {
+            return match value(expression.args().first()?, ask)? {
                 Value::Bool(truth) => Some(Value::Bool(!truth)),
                 Value::Text(text) => boolean(text).map(|truth| Value::Bool(!truth)),
                 Value::Null => Some(Value::Null),
@@ -118,7 +136,7 @@ fn boolean_expression<'a>(expression: &'a nodes::BoolExpr, depth: u32) -> Option
     let mut known = true;
     let mut null = false;
     for argument in expression.args() {
-        match value(argument, depth) {
+        match value(argument, ask) {
             Some(Value::Bool(truth)) if truth == decides => return Some(Value::Bool(decides)),
             Some(Value::Text(text)) if boolean(text) == Some(decides) => return Some(Value::Bool(decides)),
             Some(Value::Bool(_)) => {}
@@ -129,55 +147,58 @@ fn boolean_expression<'a>(expression: &'a nodes::BoolExpr, depth: u32) -> Option
     known.then_some(if null { Value::Null } else { Value::Bool(!decides) })
 }
 
-fn operation<'a>(expression: &'a nodes::A_Expr, depth: u32) -> Option<Value<'a>> {
-    let operator = Qualified::of_list(expression.name()).filter(|operator| operator.is_builtin())?.name;
+fn operation<'a>(expression: &'a nodes::A_Expr, ask: Ask) -> Option<Value<'a>> {
+    // One asked for by schema (`OPERATOR(s.=)`) is not what a person writes.
+    let operator = Qualified::of_list(expression.name()).filter(|operator| operator.schema.is_none())?.name;
     let (left, right) = (expression.lexpr(), expression.rexpr());
+    let is_same = |left, right| ask.condition && is_same(left, right, ask.depth);
+    let ask = ask.operand();
     match expression.kind {
         A_Expr_Kind::AEXPR_OP => {
-            if matches!(operator, "=" | "<=" | ">=") && is_same(left, right, depth) {
+            if matches!(operator, "=" | "<=" | ">=") && is_same(left, right) {
                 return Some(Value::Bool(true));
             }
             if matches!(left, Node::None) {
-                return match (operator, value(right, depth)?) {
+                return match (operator, value(right, ask)?) {
                     ("-", Value::Number(number)) => Some(Value::Number(-number)),
                     ("+", Value::Number(number)) => Some(Value::Number(number)),
                     _ => None,
                 };
             }
-            let (left, right) = (value(left, depth)?, value(right, depth)?);
+            let (left, right) = (value(left, ask)?, value(right, ask)?);
             arithmetic(operator, left, right).or_else(|| compare(operator, left, right))
         }
-        A_Expr_Kind::AEXPR_NOT_DISTINCT if is_same(left, right, depth) => Some(Value::Bool(true)),
+        A_Expr_Kind::AEXPR_NOT_DISTINCT if is_same(left, right) => Some(Value::Bool(true)),
         A_Expr_Kind::AEXPR_NOT_DISTINCT | A_Expr_Kind::AEXPR_DISTINCT => {
-            let same = compare_plain(value(left, depth)?, value(right, depth)?)? == Ordering::Equal;
+            let same = compare_plain(value(left, ask)?, value(right, ask)?)? == Ordering::Equal;
             Some(Value::Bool(same == (expression.kind == A_Expr_Kind::AEXPR_NOT_DISTINCT)))
         }
         A_Expr_Kind::AEXPR_IN => {
             let Node::NodeList(list) = right else { return None };
             let is_in = operator == "=";
-            if list.iter().any(|item| is_same(left, item, depth)) {
+            if list.iter().any(|item| is_same(left, item)) {
                 return Some(Value::Bool(is_in));
             }
-            let left = value(left, depth)?;
+            let left = value(left, ask)?;
             let mut found = false;
             for item in list {
-                found |= compare_plain(left, value(item, depth)?)? == Ordering::Equal;
+                found |= compare_plain(left, value(item, ask)?)? == Ordering::Equal;
             }
             Some(Value::Bool(found == is_in))
         }
         A_Expr_Kind::AEXPR_BETWEEN | A_Expr_Kind::AEXPR_NOT_BETWEEN => {
             let Node::NodeList(bounds) = right else { return None };
             let (from, to) = (bounds.get(0)?, bounds.get(1)?);
-            let left = value(left, depth)?;
-            let inside = compare_plain(value(from, depth)?, left)? != Ordering::Greater
-                && compare_plain(left, value(to, depth)?)? != Ordering::Greater;
+            let left = value(left, ask)?;
+            let inside = compare_plain(value(from, ask)?, left)? != Ordering::Greater
+                && compare_plain(left, value(to, ask)?)? != Ordering::Greater;
             Some(Value::Bool(inside == (expression.kind == A_Expr_Kind::AEXPR_BETWEEN)))
         }
         A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE if matches!(operator, "~~" | "~~*") => {
-            let Value::Text(pattern) = value(right, depth)? else { return None };
+            let Value::Text(pattern) = value(right, ask)? else { return None };
             let matches_all = !pattern.is_empty() && pattern.bytes().all(|byte| byte == b'%');
             // `name LIKE '%'` holds for every name there is; a plain text decides only where it is the pattern.
-            (matches_all || matches!(value(left, depth), Some(Value::Text(text)) if text == pattern))
+            (matches_all || matches!(value(left, ask), Some(Value::Text(text)) if text == pattern))
                 .then_some(Value::Bool(true))
         }
         _ => None,
@@ -248,7 +269,7 @@ fn is_same(left: Node<'_>, right: Node<'_>, depth: u32) -> bool {
 }
 
 /// `EXISTS (SELECT 1)` holds, and `(SELECT true)` is what it selects.
-fn subquery<'a>(link: &'a nodes::SubLink, depth: u32) -> Option<Value<'a>> {
+fn subquery<'a>(link: &'a nodes::SubLink, ask: Ask) -> Option<Value<'a>> {
     let Node::SelectStmt(select) = link.subselect() else { return None };
     let plain = select.op == SetOperation::SETOP_NONE
         && select.from_clause().is_empty()
@@ -258,11 +279,16 @@ fn subquery<'a>(link: &'a nodes::SubLink, depth: u32) -> Option<Value<'a>> {
         && matches!(select.having_clause(), Node::None)
         && matches!(select.limit_count(), Node::None)
         && matches!(select.limit_offset(), Node::None)
+        && select.sort_clause().is_empty()
+        && select.distinct_clause().is_empty()
         && select.with_clause().is_none();
     match link.sub_link_type {
         _ if !plain => None,
         SubLinkType::EXISTS_SUBLINK => Some(Value::Bool(true)),
-        SubLinkType::EXPR_SUBLINK => value(select.target_list().iter().next()?.val(), depth),
+        SubLinkType::EXPR_SUBLINK => {
+            let target = select.target_list().iter().next().filter(|target| target.name().is_none())?;
+            value(target.val(), ask)
+        }
         _ => None,
     }
 }
@@ -341,7 +367,9 @@ mod tests {
             "(SELECT active)",
             "id IS NULL",
             "NOT id = id OR id = 7",
-            "1 OPERATOR(public.=) 1",
+            "1 OPERATOR(pg_catalog.=) 1",
+            "(id = id) = true",
+            "(SELECT true AS x)",
         ] {
             assert_eq!(truth_of(text), None, "{text}");
         }

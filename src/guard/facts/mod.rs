@@ -8,13 +8,18 @@ mod catalog;
 mod constants;
 mod ddl;
 mod effects;
+mod filters;
 mod functions;
 #[cfg(test)]
 mod hostile_tests;
 mod kinds;
+mod levels;
 mod names;
 mod patterns;
 mod predicates;
+mod queries;
+#[cfg(test)]
+mod read_tests;
 mod readonly;
 mod relations;
 mod scope;
@@ -29,7 +34,7 @@ mod tests;
 mod walk;
 
 pub use ddl::{Change, ColumnDefault};
-pub use predicates::{Comparison, Operand, Predicate};
+pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use security::Unions;
 pub(in crate::guard) use security::is_catalog_name;
 pub use table::Facts;

@@ -33,9 +33,13 @@ impl Names {
     }
 
     pub(super) fn add_qualified(&mut self, schema: Option<&str>, name: &str) {
-        match schema {
-            Some(schema) => self.add(&format!("{schema}.{name}")),
-            None => self.add(name),
+        let Some(schema) = schema else { return self.add(name) };
+        let is = |known: &str| {
+            known.len() == schema.len() + 1 + name.len()
+                && known.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) == Some(name)
+        };
+        if self.list.len() >= FEW || !self.list.iter().any(|known| is(known)) {
+            self.add(&format!("{schema}.{name}"));
         }
     }
 

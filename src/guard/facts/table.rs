@@ -1,7 +1,7 @@
 //! The facts of a statement: the only list. docs/FACTS.md is made of it.
 
 use super::ddl::Change;
-use super::predicates::Predicate;
+use super::predicates::{Predicate, Relation};
 use super::security::Unions;
 use crate::guard::fact::fact_table;
 use crate::guard::{Effects, Kind};
@@ -91,12 +91,16 @@ fact_table! {
         fact function_columns: Vec<String> = Vec::new();
         /// Columns that a filter compares through a cast of the column.
         fact cast_columns: Vec<String> = Vec::new();
-        /// Columns that a filter compares by equality (`=`, `IN`, `= ANY`, `IS NULL`), where it must hold (not under `OR`).
+        /// Columns that a filter compares by equality (`=`, `IN`, `= ANY`, `IS NULL`) with something else than their own
+        /// row, where it must hold: not under `OR` or `NOT`, nor on the kept side of an outer join.
         fact equality_columns: Vec<String> = Vec::new();
         /// Columns that a filter compares at all.
         fact filter_columns: Vec<String> = Vec::new();
         /// Every comparison of a filter, for detectors.
         inner predicates: Vec<Predicate> = Vec::new();
+        /// Every relation in a `FROM` or as target, as often as it is named, for detectors.
+        #[serde(skip)]
+        inner relations: Vec<Relation> = Vec::new();
         /// The `WHERE` of the statement itself, or of an `UPDATE` or `DELETE` in it, holds for every row: `true`, `1 = 1`.
         fact always_true: bool = false;
         /// An `OR` has a side that is always true: `OR 1=1`, `OR 'a'='a'`, `OR true`.

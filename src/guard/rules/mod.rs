@@ -142,7 +142,11 @@ mod tests {
                 assert!(text.contains(&format!("### {heading}\n")), "{}: {heading}", detector.name);
             }
             assert!(
-                ["flags(", "passes("].iter().all(|call| detector.source.contains(call)),
+                ["flags", "passes"].iter().all(|side| {
+                    [format!("{side}("), format!("{side}_in(")]
+                        .iter()
+                        .any(|call| detector.source.contains(call))
+                }),
                 "{}",
                 detector.name
             );

@@ -16,7 +16,7 @@ use super::{Refusal, depth};
 pub(in crate::guard) use pg_raw_parse::list::NodeList;
 pub(in crate::guard) use pg_raw_parse::raw::{
     A_Expr_Kind, AlterTableType, BoolExprType, BoolTestType, CoercionForm, DiscardMode, GrantTargetType,
-    NullTestType, ObjectType, SetOperation, SubLinkType, VariableSetKind,
+    JoinType, LockWaitPolicy, NullTestType, ObjectType, SetOperation, SubLinkType, VariableSetKind,
 };
 pub(in crate::guard) use pg_raw_parse::{ConstValue, Node, nodes};
 
