@@ -70,7 +70,11 @@ fn comments_hide_nothing() {
         ],
     );
     all_stopped_as("hidden", &["TABLE t /* secret", "TABLE t /*/* */", "TA/**/BLE secret"]);
-    all_pass(&["TABLE t -- , secret", "TABLE t /* , secret */", "SELECT 'FROM secret', \"FROM secret\" FROM t"]);
+    all_pass(&[
+        "TABLE t -- , secret",
+        "TABLE t /* , secret */",
+        "SELECT 'FROM secret', \"FROM secret\" FROM t",
+    ]);
 }
 
 #[test]
@@ -89,7 +93,13 @@ fn names_are_what_they_mean_however_they_are_written() {
         ],
     );
     // Other relations: the server would not read the secret one either.
-    all_pass(&["TABLE \"SECRET\"", "TABLE \"secret \"", "TABLE other.secret", "TABLE ſecret", "TABLE \"se\"\"cret\""]);
+    all_pass(&[
+        "TABLE \"SECRET\"",
+        "TABLE \"secret \"",
+        "TABLE other.secret",
+        "TABLE ſecret",
+        "TABLE \"se\"\"cret\"",
+    ]);
     all_stopped_as("hidden", &["TABLE U&\"\\00zz\"", "TABLE U&\"s\" UESCAPE 'ab'", "TABLE \"\""]);
 }
 
@@ -110,7 +120,10 @@ fn strings_end_where_the_server_ends_them() {
         ],
     );
     all_pass(&["SELECT E'\\' FROM secret --'", "SELECT $a$ FROM secret $a$", "SELECT $é$ FROM secret $é$"]);
-    all_stopped_as("hidden", &["SELECT $a$ FROM t $A$", "SELECT E'\\xff' FROM t", "SELECT 'a' 'b' FROM t", "SELECT E'\\'"]);
+    all_stopped_as(
+        "hidden",
+        &["SELECT $a$ FROM t $A$", "SELECT E'\\xff' FROM t", "SELECT 'a' 'b' FROM t", "SELECT E'\\'"],
+    );
     let off = Class { standard_conforming_strings: false, ..class() };
     assert_eq!(stopped_as(b"SELECT '\\'' FROM secret", &off), ["secret"]);
     assert_eq!(stopped_as(b"SELECT '\\' FROM secret --'", &off), [""; 0]);
@@ -119,11 +132,21 @@ fn strings_end_where_the_server_ends_them() {
 
 #[test]
 fn white_space_is_what_the_server_takes_for_it() {
-    all_stopped_as("secret", &["TABLE\x0csecret", "TABLE\x0bsecret", "TABLE\rsecret", "\t TABLE\n\r\n secret\x0c;"]);
+    all_stopped_as(
+        "secret",
+        &["TABLE\x0csecret", "TABLE\x0bsecret", "TABLE\rsecret", "\t TABLE\n\r\n secret\x0c;"],
+    );
     // To the server these are letters of a name, or the text's end.
     all_stopped_as(
         "hidden",
-        &["TABLE\u{a0}secret", "TABLE\u{2003}secret", "\u{feff}TABLE secret", "TABLE secret\0", "\0TABLE t", "TABLE t \x1a"],
+        &[
+            "TABLE\u{a0}secret",
+            "TABLE\u{2003}secret",
+            "\u{feff}TABLE secret",
+            "TABLE secret\0",
+            "\0TABLE t",
+            "TABLE t \x1a",
+        ],
     );
 }
 

@@ -49,14 +49,26 @@ async fn each_message_of_a_text_is_judged_for_itself() {
     let sluice = start().await;
     let mut raw = sluice.raw().await;
     // The unnamed statement is another one by the time it is bound.
-    let batch = [msg::parse("", "TABLE t", &[]), msg::parse("", "TABLE secret", &[]), msg::bind("", "", &[]), msg::execute("", 0), msg::sync()];
+    let batch = [
+        msg::parse("", "TABLE t", &[]),
+        msg::parse("", "TABLE secret", &[]),
+        msg::bind("", "", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
     raw.send(&batch.concat()).await;
     is_stopped(&raw.until_ready().await, "parse after parse");
     // A name that was given up and taken again.
     let batch = [msg::parse("p", "TABLE t", &[]), msg::sync()];
     raw.send(&batch.concat()).await;
     raw.until_ready().await;
-    let batch = [msg::close_statement("p"), msg::parse("p", "TABLE secret", &[]), msg::bind("", "p", &[]), msg::execute("", 0), msg::sync()];
+    let batch = [
+        msg::close_statement("p"),
+        msg::parse("p", "TABLE secret", &[]),
+        msg::bind("", "p", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
     raw.send(&batch.concat()).await;
     is_stopped(&raw.until_ready().await, "a name taken again");
     // Behind a harmless one in the same segment, and behind an error.
@@ -144,7 +156,8 @@ async fn an_encoding_with_backslashes_in_letters_is_not_guessed() {
     let sluice = start().await;
     let database = &sluice.database;
     let more = [("client_encoding", "SJIS")];
-    let mut raw = Raw::login(sluice.port, &database.user, &database.password, &database.name, &more).await.unwrap();
+    let mut raw =
+        Raw::login(sluice.port, &database.user, &database.password, &database.name, &more).await.unwrap();
     let text = [&b"SELECT E'\x95\x5c' AS x, a FROM secret --'"[..], b"\0"].concat();
     raw.send(&msg::frame(b'Q', &text)).await;
     is_stopped(&raw.until_ready().await, "SJIS");
