@@ -88,7 +88,7 @@ fn names_are_what_they_mean_however_they_are_written() {
             "TABLE public.\"secret\"",
             "TABLE shop . \"public\" . secret",
             "TABLE U&\"\\0073ecret\"",
-            "TABLE u&\"!0073ecre!000074\" UESCAPE '!'",
+            "TABLE u&\"!0073ecre!+000074\" UESCAPE '!'",
             "TABLE U&\"secret\" UESCAPE /* c */ '+'",
         ],
     );

@@ -31,6 +31,7 @@ mod table;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod views;
 mod walk;
 
 pub use ddl::{Change, ColumnDefault};
@@ -38,6 +39,7 @@ pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use security::Unions;
 pub(in crate::guard) use security::is_catalog_name;
 pub use table::Facts;
+pub(in crate::guard) use views::with_views;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

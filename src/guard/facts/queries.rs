@@ -15,8 +15,8 @@ impl<'a> Walk<'a> {
         let (work, found) = (&mut self.work, &mut self.found);
         let inner = context.star(Star::Counts);
         let scope = self.scopes.open(with, context.scope, |query, scope| {
-            found.facts.subqueries = found.facts.subqueries.saturating_add(1);
             found.with_query(query.ctequery(), context);
+            found.facts.subqueries = found.facts.subqueries.saturating_add(1);
             let context = Context { scope, place: inner.place.deeper(), ..inner };
             work.push(Item { node: query.ctequery(), context });
         });
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         self.from(select.from_clause(), inner);
         self.push(select.where_clause(), inner.filter(Must::ALL));
         self.push_all(select.group_clause().iter().filter(|node| !is_output(select, *node)), inner);
-        self.push(select.having_clause(), inner);
+        self.push(select.having_clause(), inner.having());
         self.push_all(select.window_clause(), inner);
         self.push_all(select.values_lists(), inner);
         let sorts = select.sort_clause().iter().filter(|sort| !is_output(select, sort.node()));

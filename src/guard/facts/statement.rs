@@ -33,11 +33,11 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     let Found {
         tables,
         functions,
-        privileges,
-        settings_named,
         columns,
         tables_read,
         tables_written,
+        privileges,
+        settings_named,
         mut like_params,
         ..
     } = found;

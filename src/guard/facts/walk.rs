@@ -32,7 +32,9 @@ pub(super) struct Place {
     pub(super) depth: u32,
     /// In a `WHERE` or `ON`.
     pub(super) filter: bool,
-    /// As a condition there, not in an operand of one.
+    /// As a condition of a `WHERE`, `ON` or `HAVING`, not in an operand of one.
+    pub(super) condition: bool,
+    /// As a condition there that filters rows of relations.
     pub(super) boolean: bool,
     /// What the condition must hold for.
     pub(super) must: Must,
@@ -41,8 +43,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    const TOP: Self =
-        Self { level: Levels::NONE, depth: 0, filter: false, boolean: false, must: Must::ALL, link: 0 };
+    const TOP: Self = Self {
+        level: Levels::NONE,
+        depth: 0,
+        filter: false,
+        condition: false,
+        boolean: false,
+        must: Must::ALL,
+        link: 0,
+    };
 
     pub(super) fn in_level(self, level: LevelId) -> Self {
         Self { level, depth: self.depth, ..Self::TOP }
@@ -69,7 +78,11 @@ impl Context {
 
     /// In a query's condition.
     pub(super) fn filter(self, must: Must) -> Self {
-        self.at(Place { filter: true, boolean: true, must, link: 0, ..self.place })
+        self.at(Place { filter: true, condition: true, boolean: true, must, link: 0, ..self.place })
+    }
+    /// In a condition on groups.
+    pub(super) fn having(self) -> Self {
+        self.at(Place { condition: true, ..self.place })
     }
     pub(super) fn at(self, place: Place) -> Self {
         Self { place, ..self }
@@ -271,12 +284,12 @@ impl<'a> Walk<'a> {
     }
 
     fn boolean(&mut self, expression: &'a nodes::BoolExpr, context: Context) {
-        if context.place.boolean {
-            security::alternatives(expression, &mut self.found);
-        }
         let mut place = context.place;
         if expression.boolop == BoolExprType::OR_EXPR {
             self.found.facts.or_across_columns |= place.boolean && filters::crosses_columns(expression);
+            if place.condition {
+                security::alternatives(expression, &mut self.found);
+            }
             place.must = Must::NONE;
         }
         if expression.boolop == BoolExprType::NOT_EXPR {
@@ -317,7 +330,7 @@ impl<'a> Walk<'a> {
     fn operand(&mut self, context: Context) -> Context {
         let Place { filter, link, .. } = context.place;
         let link = if filter && link == 0 { self.levels.link() } else { link };
-        context.at(Place { boolean: false, link, ..context.place })
+        context.at(Place { boolean: false, condition: false, link, ..context.place })
     }
 
     fn stars(&mut self, targets: &'a parse::NodeList, context: Context) {

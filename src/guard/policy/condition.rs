@@ -11,6 +11,7 @@ use cel::{Context, Env, Program, Value};
 use super::check::{self, Reads, Type};
 use crate::guard::fact::{self, Field};
 use crate::guard::facts::Facts;
+use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, ClientFacts, Kind, SessionFacts, Subject, TimeFacts};
 
 /// A name in conditions that has fields: `query`, `client`, ….
@@ -54,6 +55,13 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(TimeFacts::FIELDS),
         fields: || typed(TimeFacts::FIELDS),
         values: |of, reads| values(TimeFacts::FIELDS, of.around.time, true, reads),
+    },
+    Root {
+        name: "plan",
+        about: "What the planner expects. Unknown while it was not asked, or did not answer in time.",
+        sheet: || sheet(PlanFacts::FIELDS),
+        fields: || typed(PlanFacts::FIELDS),
+        values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
     },
     Root {
         name: "catalog",
@@ -143,6 +151,23 @@ pub(super) enum Answer {
     No,
     /// It reads something that is not known of this statement, or its arithmetic failed.
     Unknown,
+}
+
+impl Answer {
+    /// Both must hold: a no decides, whatever is not known.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
 }
 
 /// What is wrong with a condition, and where in its text (bytes), if that is known.
@@ -315,7 +340,7 @@ mod tests {
         let env = Env::stdlib();
         for (text, at, message) in [
             ("query.join > 1", Some(6), "`query` has no field `join`"),
-            ("plan.rows > 1", Some(0), "unknown name `plan`"),
+            ("plane.rows > 1", Some(0), "unknown name `plane`"),
             ("query", Some(0), "`query` has fields; read one of them"),
             ("query.joins", None, "the condition is a number, not true or false"),
             ("query.joins == \"3\"", None, "compares a number with a text"),

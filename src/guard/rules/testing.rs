@@ -2,7 +2,8 @@
 
 use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
-use crate::guard::facts::{ReadOptions, read};
+use crate::guard::facts::{ReadOptions, read, with_views};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject};
 
 /// What stands around the statement of a test.
@@ -10,6 +11,7 @@ use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subje
 pub(super) struct Around {
     pub(super) catalog: Option<Catalog>,
     pub(super) session: Option<SessionFacts>,
+    pub(super) plan: Option<PlanFacts>,
     pub(super) options: Option<Options>,
 }
 
@@ -20,6 +22,10 @@ impl Around {
             serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
         catalog.seal();
         Self { catalog: Some(catalog), ..Self::default() }
+    }
+
+    pub(super) fn plan(plan: PlanFacts) -> Self {
+        Self { plan: Some(plan), ..Self::default() }
     }
 
     pub(super) fn session(session: SessionFacts) -> Self {
@@ -44,13 +50,17 @@ fn detector(name: &str) -> &'static Detector {
 
 fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
     let detector = detector(name);
-    let reading = read(sql.as_bytes(), &ReadOptions::default());
+    let mut reading = read(sql.as_bytes(), &ReadOptions::default());
+    if let Some(catalog) = &around.catalog {
+        with_views(&mut reading.statements, catalog);
+    }
     assert!(reading.refusal.is_none(), "not parsed, so it shows nothing: {sql}");
     let client = ClientFacts::blank();
     let defaults = Options::defaults(detector.options);
     let circumstances = Circumstances {
         catalog: around.catalog.as_ref(),
         session: around.session.as_ref(),
+        plan: around.plan.as_ref(),
         ..Circumstances::default()
     };
     let check = |facts| {

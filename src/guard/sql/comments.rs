@@ -54,6 +54,22 @@ pub(in crate::guard) fn comments(text: &[u8], standard_conforming_strings: bool)
 }
 
 impl<'a> Comments<'a> {
+    /// Writes what facts tell of the comments behind a shape: texts of one such key have the same.
+    pub(in crate::guard) fn add_to_key(&self, key: &mut Vec<u8>) {
+        if self.count == 0 {
+            return;
+        }
+        // Behind a byte that begins no token, each with its length.
+        key.push(0);
+        key.extend_from_slice(&self.count.to_le_bytes());
+        key.push(u8::from(self.trailing));
+        key.push(self.line.map_or(0, |(behind, _)| 1 + u8::from(behind)));
+        for part in [self.last_block, self.line.map(|(_, line)| line)] {
+            key.extend_from_slice(&part.map_or(0, |part| part.len() + 1).to_le_bytes());
+            key.extend_from_slice(part.unwrap_or_default());
+        }
+    }
+
     /// Counts the comments between two tokens. What stands in a `--` that goes on to the text's end.
     fn gap(&mut self, text: &'a [u8], gap: Range<usize>) -> Option<&'a [u8]> {
         let Range { start: mut at, end } = gap;

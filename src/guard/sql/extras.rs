@@ -14,16 +14,14 @@ pub struct Wanted {
     pub bounds: bool,
     /// Of conditions that name nothing.
     pub constants: bool,
-    /// The text's comments.
-    pub comments: bool,
 }
 
 impl Wanted {
     /// All that any fact may read.
-    pub const ALL: Self = Self { bounds: true, constants: true, comments: true };
+    pub const ALL: Self = Self { bounds: true, constants: true };
 
     pub(super) fn any(self) -> bool {
-        self.bounds || self.constants || self.comments
+        self.bounds || self.constants
     }
 }
 
@@ -58,8 +56,6 @@ pub(super) struct Extras<'a> {
     /// Depths of parentheses at which a `BETWEEN` waits for its `AND`.
     betweens: [u32; MAX_BETWEENS],
     waiting: usize,
-    /// End of the token before.
-    end: usize,
 }
 
 impl<'a> Extras<'a> {
@@ -76,17 +72,12 @@ impl<'a> Extras<'a> {
             depth: 0,
             betweens: [0; MAX_BETWEENS],
             waiting: 0,
-            end: 0,
         }
     }
 
     /// A token, and its word in lower case if it is one. False: only the grammar can tell what it means.
     #[inline]
     pub(super) fn token(&mut self, text: &[u8], token: Token, word: &[u8]) -> bool {
-        if self.wanted.comments {
-            self.gap(text.get(self.end..token.start).unwrap_or_default());
-        }
-        self.end = token.end;
         let dot = std::mem::take(&mut self.dot);
         let closed = std::mem::take(&mut self.closed);
         let distinct = std::mem::take(&mut self.distinct);
@@ -125,29 +116,11 @@ impl<'a> Extras<'a> {
                 self.pending = false;
                 self.in_type = false;
                 self.literal(bytes);
-                // `varchar(5) 'x'`; and a comment between the parts of a string is in no gap.
-                return !closed && !(self.wanted.comments && is_continued(bytes));
+                // `varchar(5) 'x'`.
+                return !closed;
             }
         }
         true
-    }
-
-    /// The text is at its end.
-    pub(super) fn end(&mut self, text: &[u8]) {
-        if self.wanted.comments {
-            let gap = text.get(self.end..).unwrap_or_default();
-            if !gap.is_empty() {
-                // A comment at the end is told apart from one in the middle.
-                self.push(b"\n");
-            }
-            self.gap(gap);
-        }
-    }
-
-    fn gap(&mut self, gap: &[u8]) {
-        if gap.iter().any(|byte| matches!(byte, b'-' | b'/')) {
-            self.push(gap);
-        }
     }
 
     /// No literal holds a NUL, so that lists of them are told apart.
@@ -243,11 +216,6 @@ impl<'a> Extras<'a> {
     }
 }
 
-/// A string in several parts may have a comment between them.
-fn is_continued(string: &[u8]) -> bool {
-    string.windows(2).any(|pair| pair == b"--") && string.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -300,7 +268,6 @@ mod tests {
         let text = "SELECT a FROM t WHERE 1=1 AND id = 5 LIMIT 10 -- x";
         assert_eq!(extras(text, Wanted { bounds: true, ..Wanted::default() }), ["10"]);
         assert_eq!(extras(text, Wanted { constants: true, ..Wanted::default() }), ["1", "1"]);
-        assert_eq!(extras(text, Wanted { comments: true, ..Wanted::default() }), ["\n", " -- x"]);
         assert_eq!(extras(text, Wanted::default()), [""; 0]);
     }
 
@@ -311,7 +278,6 @@ mod tests {
             keyed_shape(text.as_bytes(), true, Wanted::ALL, &mut shape, &mut extras).unwrap().cacheable
         };
         assert!(!cacheable("SELECT a FROM t WHERE varchar(1) 'ab' = 'a'"));
-        assert!(!cacheable("SELECT a FROM t WHERE b = 'x' -- c\n 'y'"));
         assert!(cacheable("SELECT a FROM t WHERE b IN ('x') AND c = f('y')"));
     }
 }

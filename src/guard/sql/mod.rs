@@ -3,6 +3,8 @@
 mod comments;
 mod depth;
 mod extras;
+#[cfg(test)]
+mod key_tests;
 mod lexer;
 mod normalize;
 pub(in crate::guard) mod parse;

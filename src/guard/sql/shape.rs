@@ -81,9 +81,6 @@ pub(super) fn keyed_shape(
         writer.out.push(b' ');
     }
     writer.out.pop();
-    if let Some(extras) = &mut extras {
-        extras.end(text);
-    }
     let cacheable = split.statements == 1 && query && !writer.literal_matters;
     Ok(ShapeInfo { cacheable, statements: split.statements })
 }

@@ -4,7 +4,8 @@
 //! self join. An equality counts where it must hold (not under `OR` or `NOT`, nor on the kept side of an outer join), with a
 //! literal, a parameter or a value without columns, or with a column that is itself held so: `o.tenant_id = c.tenant_id AND
 //! c.tenant_id = $1` holds both. `INSERT` brings its values along and is left alone; `COPY` of a whole table is found, and so
-//! is `MERGE`, whose condition does not narrow its target. With a catalog, tables without the column are left alone.
+//! is `MERGE`, whose condition does not narrow its target. With a catalog, tables without the column are left alone. A view
+//! counts as a table of its own. Without the option `columns` it finds nothing.
 //!
 //! ### Why it hurts
 //! One forgotten condition shows one customer's rows to another. Nothing fails: the answer only has more rows.
@@ -28,7 +29,7 @@ use super::{Comparison, Finding, Kind, Operand, Opt, Options, Predicate, Subject
 
 pub(super) const READS: &[&str] = &["query.equality_columns", "query.kind", "query.tables", "query.tables_read"];
 pub(super) const OPTIONS: &[Opt] = &[
-    Opt::texts("columns", &["tenant_id"], "Columns of which each needs an equality."),
+    Opt::texts("columns", &[], "Columns of which each needs an equality."),
     Opt::texts("tables", &[], "Tables that have them, `*` at the end stands for anything; none named: all."),
     Opt::texts("except", &[], "Tables that do not."),
 ];
@@ -116,14 +117,22 @@ fn is_named(pattern: &str, schema: Option<&str>, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{Around, flags, flags_in, passes, passes_in};
-    use super::super::Given;
+    use super::super::super::testing::{Around, flags_in, passes, passes_in};
+    use super::super::{Given, Options};
 
     const NAME: &str = "missing-required-predicate";
 
+    fn tenant(option: &'static str, values: &[&str]) -> Around {
+        Around::default().and_with(NAME, |with| {
+            with.set("columns", Given::Texts(vec!["tenant_id".into()]));
+            with.set(option, Given::Texts(values.iter().map(|&text| text.to_owned()).collect()));
+        })
+    }
+
     #[test]
     fn flags_every_place_without_it() {
-        let found = flags(NAME, "SELECT id FROM orders WHERE state = 'open'");
+        let required = tenant("except", &[]);
+        let found = flags_in(NAME, "SELECT id FROM orders WHERE state = 'open'", &required);
         assert_eq!(found.message, "This asks orders without saying which tenant_id.");
         for text in [
             "UPDATE orders SET state = 'x' WHERE id = 7",
@@ -149,17 +158,16 @@ mod tests {
             "MERGE INTO orders o USING (VALUES (1)) v(id) ON o.tenant_id = 1 WHEN NOT MATCHED THEN DO NOTHING",
             "SELECT 1 FROM orders WHERE tenant_id > 0",
         ] {
-            let _ = flags(NAME, text);
+            let _ = flags_in(NAME, text, &required);
         }
-        let deleted = Around::with(NAME, |with| {
-            with.set("columns", Given::Texts(vec!["tenant_id".into(), "deleted_at".into()]));
-        });
+        let deleted = tenant("columns", &["tenant_id", "deleted_at"]);
         let _ = flags_in(NAME, "SELECT 1 FROM orders WHERE tenant_id = 1", &deleted);
         passes_in(NAME, "SELECT 1 FROM orders WHERE tenant_id = 1 AND deleted_at IS NULL", &deleted);
     }
 
     #[test]
     fn passes_where_each_has_it() {
+        passes(NAME, "SELECT 1 FROM orders");
         for text in [
             "SELECT id FROM orders WHERE tenant_id = $1 AND state = 'open'",
             "SELECT id FROM orders WHERE tenant_id IN (1, 2)",
@@ -176,20 +184,19 @@ mod tests {
             "SELECT relname FROM pg_class",
             "SELECT 1",
         ] {
-            passes(NAME, text);
+            passes_in(NAME, text, &tenant("except", &[]));
         }
-        let some = Around::with(NAME, |with| {
-            with.set("tables", Given::Texts(vec!["shop.orders".into(), "audit_*".into()]));
-        });
+        let some = tenant("tables", &["shop.orders", "audit_*"]);
         passes_in(NAME, "SELECT 1 FROM countries", &some);
         passes_in(NAME, "SELECT 1 FROM other.orders", &some);
         let _ = flags_in(NAME, "SELECT 1 FROM orders", &some);
         let _ = flags_in(NAME, "SELECT 1 FROM audit_log", &some);
-        let except = Around::with(NAME, |with| with.set("except", Given::Texts(vec!["countries".into()])));
+        let except = tenant("except", &["countries"]);
         passes_in(NAME, "SELECT 1 FROM countries", &except);
         let catalog = r#"{"tables": [{"schema": "public", "name": "countries", "columns": [{"name": "code"}]},
             {"schema": "public", "name": "orders", "columns": [{"name": "tenant_id"}]}]}"#;
-        passes_in(NAME, "SELECT 1 FROM countries", &Around::catalog(catalog));
-        let _ = flags_in(NAME, "SELECT 1 FROM orders", &Around::catalog(catalog));
+        let required = |with: &mut Options| with.set("columns", Given::Texts(vec!["tenant_id".into()]));
+        passes_in(NAME, "SELECT 1 FROM countries", &Around::catalog(catalog).and_with(NAME, required));
+        let _ = flags_in(NAME, "SELECT 1 FROM orders", &Around::catalog(catalog).and_with(NAME, required));
     }
 }

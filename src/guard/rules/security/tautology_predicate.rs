@@ -1,6 +1,6 @@
 //! ### What it does
-//! Finds an `OR` with a side that is true whatever the rows: `OR 1=1`, `OR 'a'='a'`, `OR true`, `OR id = id`; in any `WHERE`
-//! or `ON`, however deep. `WHERE 1=1 AND …`, which query builders write, is not meant.
+//! Finds an `OR` with a side that is true whatever the rows: `OR 1=1`, `OR 'a'='a'`, `OR true`, `OR id = id`; in any `WHERE`,
+//! `ON` or `HAVING`, however deep. `WHERE 1=1 AND …`, which query builders write, is not meant.
 //!
 //! ### Why it hurts
 //! It is the oldest injection: it turns the condition before it off, so that a login finds a user without a password and a
