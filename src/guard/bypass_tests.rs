@@ -251,6 +251,28 @@ fn encodings_that_hide_a_backslash_are_unparsed() {
     assert_eq!(stopped_as(b"SELECT '\xc3' FROM secret --'", &class()), ["secret"]);
 }
 
+#[test]
+fn what_was_judged_without_a_comment_is_not_taken_for_the_same_with_one() {
+    let policy = "[[rule]]\nname = 'cut'\nfinds = 'comment-truncation'\naction = 'block'\n";
+    let policies = || Arc::new(Policies::load(&[Source::new("p.toml", policy)]).unwrap());
+    let class = Arc::new(class());
+    let texts: [(&[u8], Action); 4] = [
+        (b"SELECT a FROM t WHERE b = 'x'", Action::Allow),
+        (b"SELECT a FROM t WHERE b = 'y' -- AND c = 'z'", Action::Block),
+        (b"SELECT a FROM t WHERE -- AND c = 'z'\n b = 'y'", Action::Allow),
+        (b"SELECT a FROM t WHERE b = 'y' -- the first of them", Action::Allow),
+    ];
+    for first in 0..texts.len() {
+        let mut guard = Guard::new(policies(), GuardLimits::default(), [1, 2, 3, 4]);
+        for _ in 0..3 {
+            for at in 0..texts.len() {
+                let (text, action) = texts[(first + at) % texts.len()];
+                assert_eq!(guard.judge(text, &class).action, action, "{}", String::from_utf8_lossy(text));
+            }
+        }
+    }
+}
+
 /// What docs/GUARD.md says that no look at a text can find. If one of these is found one day, the page is to change.
 #[test]
 fn what_a_text_does_not_show() {

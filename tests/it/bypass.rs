@@ -146,6 +146,7 @@ async fn strings_are_read_as_the_session_has_them() {
     raw.query("SET standard_conforming_strings = on").await;
     let both = format!("SET standard_conforming_strings = off; {hidden}");
     assert!(!reaches(&raw.query(&both).await));
+    raw.query("SET standard_conforming_strings = on").await;
     let both = format!("SET standard_conforming_strings = off; {shown}");
     is_stopped(&raw.query(&both).await, "in one text");
 }
