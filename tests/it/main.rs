@@ -42,6 +42,7 @@ mod console;
 mod shutdown;
 mod reload;
 mod crowd;
+mod sql_prepare;
 mod startup;
 mod statement_names;
 mod auth;
