@@ -152,7 +152,7 @@ async fn strings_are_read_as_the_session_has_them() {
 }
 
 #[tokio::test]
-async fn an_encoding_with_backslashes_in_letters_is_not_guessed() {
+async fn a_backslash_that_is_half_a_letter_escapes_nothing() {
     crate::needs_proxy!();
     let sluice = start().await;
     let database = &sluice.database;
