@@ -89,7 +89,7 @@ fn names_are_what_they_mean_however_they_are_written() {
             "TABLE shop . \"public\" . secret",
             "TABLE U&\"\\0073ecret\"",
             "TABLE u&\"!0073ecre!+000074\" UESCAPE '!'",
-            "TABLE U&\"secret\" UESCAPE /* c */ '+'",
+            "TABLE U&\"secret\" UESCAPE /* c */ '!'",
         ],
     );
     // Other relations: the server would not read the secret one either.
