@@ -18,6 +18,8 @@ pub(super) type SourceId = u32;
 
 /// Names of this many sources are looked through one by one.
 const FEW: usize = 12;
+/// Targets among which an aggregate is looked for, each time that the query is named.
+const MAX_TARGETS: usize = 16;
 /// Queries around a query in which a column's relation is looked for.
 const MAX_OUTER: usize = 32;
 
@@ -384,5 +386,5 @@ pub(super) fn has_one_row(query: Node<'_>) -> bool {
     };
     select.from_clause().is_empty()
         || limited
-        || (select.group_clause().is_empty() && select.target_list().iter().any(aggregates))
+        || (select.group_clause().is_empty() && select.target_list().iter().take(MAX_TARGETS).any(aggregates))
 }

@@ -97,7 +97,7 @@ impl<'a> Qualified<'a> {
 
 /// A type's own name as the grammar writes it, without its schema: `int4`, `text`.
 pub(super) fn of_type(name: &nodes::TypeName) -> Option<&str> {
-    name.names().iter().last().and_then(nodes::String::sval)
+    name.names().iter().next_back().and_then(nodes::String::sval)
 }
 
 /// `pg_temp` stands for the session's own temporary schema, `pg_temp_3` names one.

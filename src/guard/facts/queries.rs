@@ -73,12 +73,17 @@ impl<'a> Walk<'a> {
         self.push_all(select.target_list().iter().map(Node::ResTarget), inner);
         self.from(select.from_clause(), inner);
         self.push(select.where_clause(), inner.filter(Must::ALL));
-        self.push_all(select.group_clause().iter().filter(|node| !is_output(select, *node)), inner);
+        let few = select.group_clause().len().max(select.sort_clause().len()) <= MAX_OUTPUTS;
+        let groups = select.group_clause().iter().filter(|node| !(few && is_output(select, *node)));
+        self.push_all(groups, inner);
         self.push(select.having_clause(), inner.having());
         self.push_all(select.window_clause(), inner);
         self.push_all(select.values_lists(), inner);
-        let sorts = select.sort_clause().iter().filter(|sort| !is_output(select, sort.node()));
+        let sorts = select.sort_clause().iter().filter(|sort| !(few && is_output(select, sort.node())));
         self.push_all(sorts.map(Node::SortBy), inner);
+        if outer.place.depth == 0 && self.found.facts.unions == 0 {
+            self.ordered(select, inner);
+        }
         self.push(select.limit_offset(), inner);
         self.push(select.limit_count(), inner);
     }
@@ -169,6 +174,19 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The columns that the statement itself is ordered by, up to the first that is none.
+    fn ordered(&mut self, select: &'a nodes::SelectStmt, context: Context) {
+        let mut columns = Vec::new();
+        for sort in select.sort_clause().iter().take(MAX_ORDER) {
+            let Node::ColumnRef(column) = sort.node() else { break };
+            let name = column.fields().iter().next_back().and_then(Node::as_str);
+            let Some(name) = name.filter(|_| !is_output(select, sort.node())) else { break };
+            let table = self.levels.table_of(self.levels.owner(context.place.level, column));
+            columns.push(table.map_or_else(|| name.to_owned(), |table| format!("{table}.{name}")));
+        }
+        self.found.facts.order_columns = columns;
+    }
+
     /// A relation whose rows a query writes.
     fn written(&mut self, relation: Option<&'a nodes::RangeVar>) {
         self.table(relation);
@@ -193,8 +211,11 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Most targets among which a name in `ORDER BY` is looked for.
-const MAX_OUTPUTS: usize = 256;
+/// Columns of an `ORDER BY` that are kept.
+const MAX_ORDER: usize = 16;
+
+/// Most targets among which a name in `ORDER BY` is looked for, and most names that are.
+const MAX_OUTPUTS: usize = 64;
 
 /// A bare name in `ORDER BY` or `GROUP BY` that names a column of the result, not one of a relation.
 fn is_output(select: &nodes::SelectStmt, node: Node<'_>) -> bool {

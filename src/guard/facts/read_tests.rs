@@ -97,6 +97,13 @@ fn bounds_and_order() {
         let facts = facts(text);
         assert_eq!((facts.limit, facts.offset, facts.order_by), (limit, offset, order), "{text}");
     }
+    for (text, columns) in [
+        ("SELECT a FROM t ORDER BY b, t.c DESC, lower(d), e", &["t.b", "t.c"][..]),
+        ("SELECT a AS n FROM t ORDER BY n", &[]),
+        ("SELECT a FROM (SELECT a FROM t ORDER BY b) x", &[]),
+    ] {
+        assert_eq!(facts(text).order_columns, columns, "{text}");
+    }
     for (text, random) in [
         ("SELECT a FROM t ORDER BY random() LIMIT 1", true),
         ("SELECT a FROM t ORDER BY random() * weight", true),

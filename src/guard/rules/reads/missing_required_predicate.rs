@@ -25,6 +25,8 @@
 //! Name the tables that have it, `with = { tables = ["orders", "items"] }`, or those that do not, `with = { except =
 //! ["countries"] }`, and those who may see all in the rule: `unless = { users = ["admin"] }`.
 
+use std::collections::BTreeSet;
+
 use super::{Comparison, Finding, Kind, Operand, Opt, Options, Predicate, Subject, table};
 
 pub(super) const READS: &[&str] = &["query.equality_columns", "query.kind", "query.tables", "query.tables_read"];
@@ -60,7 +62,7 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
 }
 
 /// The columns that are held to a value, by relation: directly, or by way of one that is.
-fn held<'a>(predicates: &'a [Predicate], column: &'a str) -> Vec<(u32, &'a str)> {
+fn held<'a>(predicates: &'a [Predicate], column: &'a str) -> BTreeSet<(u32, &'a str)> {
     let equal = |predicate: &&Predicate| predicate.is_equality() && predicate.relation.is_some();
     let is_value = |predicate: &Predicate| {
         matches!(
@@ -68,7 +70,7 @@ fn held<'a>(predicates: &'a [Predicate], column: &'a str) -> Vec<(u32, &'a str)>
             Operand::Number | Operand::Literal | Operand::Text | Operand::Parameter | Operand::Value
         ) || (predicate.operand == Operand::None && predicate.comparison == Comparison::Null)
     };
-    let mut held: Vec<(u32, &str)> = predicates
+    let mut held: BTreeSet<(u32, &str)> = predicates
         .iter()
         .filter(equal)
         .filter(|predicate| is_value(predicate))
@@ -80,8 +82,8 @@ fn held<'a>(predicates: &'a [Predicate], column: &'a str) -> Vec<(u32, &'a str)>
         for predicate in predicates.iter().filter(equal) {
             let Some((relation, (theirs, name))) = predicate.relation.zip(predicate.other.as_ref()) else { continue };
             let mine = (relation, predicate.column.as_str());
-            if (mine.1 == column || name == column) && held.contains(&(*theirs, name)) && !held.contains(&mine) {
-                held.push(mine);
+            if (mine.1 == column || name == column) && held.contains(&(*theirs, name.as_str())) {
+                held.insert(mine);
             }
         }
         if held.len() == before {
