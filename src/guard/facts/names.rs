@@ -48,6 +48,10 @@ impl Names {
         self.list.iter().any(|known| known.strip_prefix("pg_catalog.").unwrap_or(known) == name)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(String::as_str)
+    }
+
     pub(super) fn into_vec(self) -> Vec<String> {
         self.list
     }

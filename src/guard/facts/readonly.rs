@@ -62,8 +62,22 @@ impl Found {
     }
 }
 
+/// Writes down whether the statement is read-only, and whether it explains.
+pub(super) fn tell(statement: Node<'_>, found: &mut Found) {
+    let not_read_only = reasons(statement, found);
+    let explain = match statement {
+        Node::ExplainStmt(explain) => Some(analyzes(explain)),
+        _ => None,
+    };
+    let facts = &mut found.facts;
+    facts.read_only = not_read_only.is_empty();
+    facts.not_read_only = not_read_only;
+    facts.explain = explain.is_some();
+    facts.analyze = explain == Some(true);
+}
+
 /// Why the statement is not provably read-only; nothing if it is.
-pub(super) fn reasons(statement: Node<'_>, found: &mut Found) -> Vec<String> {
+fn reasons(statement: Node<'_>, found: &mut Found) -> Vec<String> {
     let Against { writes, doubts } = std::mem::take(&mut found.against);
     let mut reasons = Names::default();
     let whole = match statement {
@@ -114,7 +128,7 @@ fn listed(for_update: bool, writes: Names, doubts: Names, mut reasons: Names) ->
 
 /// Whether an `EXPLAIN` executes: the last `ANALYZE` option decides, and one without value, or with one
 /// that is not plainly false, says yes.
-pub(super) fn analyzes(explain: &nodes::ExplainStmt) -> bool {
+fn analyzes(explain: &nodes::ExplainStmt) -> bool {
     let mut runs = false;
     for option in explain.options() {
         if option.defname() == Some("analyze") {

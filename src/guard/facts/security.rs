@@ -11,6 +11,17 @@ use crate::guard::sql::parse::{
 /// Stands for a setting whose name the text does not show.
 const UNNAMED: &str = "?";
 
+/// Writes down what was gathered.
+pub(super) fn tell(statement: Node<'_>, found: &mut Found) {
+    let facts = &mut found.facts;
+    facts.opaque = found.opaque;
+    facts.privileges = std::mem::take(&mut found.privileges).into_vec();
+    facts.settings_named = std::mem::take(&mut found.settings_named).into_vec();
+    facts.catalog =
+        found.tables.iter().any(is_catalog_name) || found.functions.iter().any(is_catalog_function);
+    facts.copy = copy(statement);
+}
+
 /// What a statement that is no query tells, and parts of one.
 pub(super) fn statement(statement: Node<'_>, found: &mut Found) {
     match statement {
@@ -130,7 +141,7 @@ pub(super) fn call(function: Qualified<'_>, call: &nodes::FuncCall, found: &mut 
 }
 
 /// Where a `COPY` goes.
-pub(super) fn copy(statement: Node<'_>) -> String {
+fn copy(statement: Node<'_>) -> String {
     let Node::CopyStmt(copy) = statement else { return String::new() };
     let direction = if copy.is_from { "from" } else { "to" };
     let end = match (copy.is_program, copy.filename()) {
@@ -265,7 +276,7 @@ pub(in crate::guard) fn is_catalog_name(written: &str) -> bool {
 }
 
 /// A function as facts write it tells of the catalogs.
-pub(super) fn is_catalog_function(written: &str) -> bool {
+fn is_catalog_function(written: &str) -> bool {
     let (schema, name) = match written.rsplit_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, written),

@@ -212,7 +212,7 @@ fn arms_of_unions() {
         arms("SELECT a, b, c FROM t WHERE c = 1 UNION SELECT NULL::int, 'x', d FROM u"),
         (true, false, false, 2)
     );
-    assert_eq!(arms("SELECT a FROM t WHERE b = 1 UNION (SELECT 1 UNION SELECT a FROM t)").1, true);
+    assert!(arms("SELECT a FROM t WHERE b = 1 UNION (SELECT 1 UNION SELECT a FROM t)").1);
     assert_eq!(arms("SELECT a FROM t UNION SELECT a FROM u"), (false, false, false, 0));
     assert_eq!(arms("SELECT a FROM t WHERE b = 1 EXCEPT SELECT 1"), (false, false, false, 0));
 }

@@ -14,11 +14,8 @@ use crate::guard::sql::parse::{ConstValue, Node};
 pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     let mut found = Walk::over(statement);
     let subject = subject(statement);
-    let not_read_only = readonly::reasons(statement, &mut found);
-    let explain = match statement {
-        Node::ExplainStmt(explain) => Some(readonly::analyzes(explain)),
-        _ => None,
-    };
+    readonly::tell(statement, &mut found);
+    security::tell(statement, &mut found);
     let effects = found.effects.and(effects::of_whole(kinds::of(statement), &found));
     let effects = if found.custom_settings.is_empty() && !found.settings.iter().any(|name| name.contains('.'))
     {
@@ -30,18 +27,12 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         Node::SelectStmt(select) => Some(select),
         _ => None,
     };
-    let Found {
-        tables, functions, columns, tables_read, privileges, settings_named, mut like_params, ..
-    } = found;
-    let (tables, functions) = (tables.into_vec(), functions.into_vec());
-    let catalog = tables.iter().any(|name| security::is_catalog_name(name))
-        || functions.iter().any(|name| security::is_catalog_function(name));
+    let Found { tables, functions, columns, tables_read, mut like_params, .. } = found;
     let mut seen = BTreeSet::new();
     like_params.retain(|number| seen.insert(*number));
     Facts {
         kind: kinds::of(statement),
-        read_only: not_read_only.is_empty(),
-        tables,
+        tables: tables.into_vec(),
         tables_read: tables_read.into_vec(),
         columns: columns.into_vec(),
         select_star: found.select_star,
@@ -60,7 +51,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         aggregates: found.aggregates,
         group_by: found.group_by,
         distinct: found.distinct,
-        functions,
+        functions: functions.into_vec(),
         for_update: found.for_update,
         lock_no_wait: found.for_update && !found.lock_waits,
         leading_wildcard: found.leading_wildcard,
@@ -72,14 +63,6 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         settings: found.settings,
         prepared: found.prepared,
         effects,
-        not_read_only,
-        explain: explain.is_some(),
-        analyze: explain == Some(true),
-        opaque: found.opaque,
-        privileges: privileges.into_vec(),
-        settings_named: settings_named.into_vec(),
-        catalog,
-        copy: security::copy(statement),
         ..found.facts
     }
 }

@@ -205,18 +205,7 @@ impl<'a> Walk<'a> {
             Node::MergeStmt(merge) => self.merge(merge, context),
             Node::RangeVar(relation) => self.relation(relation, context),
             Node::JoinExpr(join) => self.join(join, context),
-            Node::RangeTableSample(sample) => {
-                // A sampling method is a function, too.
-                let method = Qualified::of_list(sample.method());
-                let known =
-                    method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
-                if !known {
-                    self.found.doubt("sampling method");
-                }
-                self.push(sample.relation(), context);
-                self.push_all(sample.args(), context);
-                self.push(sample.repeatable(), context);
-            }
+            Node::RangeTableSample(sample) => self.sample(sample, context),
             Node::ParamRef(parameter) => {
                 let number = u16::try_from(parameter.number).unwrap_or(0);
                 self.found.params = self.found.params.max(number);
@@ -267,6 +256,18 @@ impl<'a> Walk<'a> {
             Node::A_Const(_) | Node::String(_) | Node::None => {}
             _ => self.below(node, context),
         }
+    }
+
+    fn sample(&mut self, sample: &'a nodes::RangeTableSample, context: Context) {
+        // A sampling method is a function, too.
+        let method = Qualified::of_list(sample.method());
+        let known = method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
+        if !known {
+            self.found.doubt("sampling method");
+        }
+        self.push(sample.relation(), context);
+        self.push_all(sample.args(), context);
+        self.push(sample.repeatable(), context);
     }
 
     /// The nodes under one that has no meaning of its own.

@@ -120,6 +120,7 @@ fn expectations(table: &DeTable<'_>, problems: &mut Problems) -> Vec<(String, Ac
             Some((_, "warn")) => Some(Action::Warn),
             Some((_, "block")) => Some(Action::Block),
             Some((_, "route")) => Some(Action::Route),
+            Some((_, "limit")) => Some(Action::Limit),
             Some((span, other)) => {
                 let message = format!("`action` cannot be \"{}\"", short(other));
                 problems.add(span, message).cure = Some("it is warn, block or route".into());
