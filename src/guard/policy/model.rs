@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::allow::{self, AllowList};
 use super::check::Reads;
 use super::condition::Condition;
+use super::rewrite::Rewrite;
 use super::schedule::Schedule;
 use super::select::Selector;
 use super::template::Template;
+use crate::document::{Problem, Source};
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
 use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Rate};
@@ -25,6 +28,8 @@ pub enum Act {
     Limit,
     /// The rule's settings are in force for it.
     Set,
+    /// Another text runs instead.
+    Rewrite,
 }
 
 impl Act {
@@ -36,6 +41,7 @@ impl Act {
             Self::Route(_) => Action::Route,
             Self::Limit => Action::Limit,
             Self::Set => Action::Set,
+            Self::Rewrite => Action::Rewrite,
         }
     }
 }
@@ -72,6 +78,8 @@ pub struct Rule {
     pub act: Act,
     /// False in `mode = "observe"`: it is counted, and nothing else happens.
     pub enforced: bool,
+    /// It stands for the allow-list, and only that speaks for it.
+    pub(super) is_list: bool,
     pub(super) finds: Option<&'static Detector>,
     /// The detector's options.
     pub(super) with: Options,
@@ -91,6 +99,8 @@ pub struct Rule {
     pub limit: Option<RuleLimit>,
     /// Settings in force for the statement, in the words of `SET`.
     pub set: Box<[(Box<str>, Box<str>)]>,
+    /// How it changes the statement.
+    pub(super) rewrite: Option<Rewrite>,
     /// When, and for which share of the clients, it holds.
     pub(super) schedule: Schedule,
 }
@@ -137,6 +147,8 @@ pub struct Policies {
     /// All that any condition reads.
     pub(super) reads: Reads,
     pub(super) reads_application: bool,
+    /// And the index of its rule.
+    pub(super) allow_list: Option<(AllowList, u32)>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -150,6 +162,24 @@ impl Policies {
     #[must_use]
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// The statements that may run, if a policy has such a list. Its file has to be given to [`Policies::know`].
+    #[must_use]
+    pub fn allow_list(&self) -> Option<&AllowList> {
+        self.allow_list.as_ref().map(|(list, _)| list)
+    }
+
+    /// Adds the statements of the allow-list's file.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn know(&mut self, source: &Arc<Source>) -> Result<(), Vec<Problem>> {
+        let learned = allow::read_learned(source)?;
+        if let Some((list, _)) = &mut self.allow_list {
+            list.know(&learned);
+        }
+        Ok(())
     }
 
     /// A verdict may depend on `application_name`. If not, leave it out of [`crate::guard::Class`].
