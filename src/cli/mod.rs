@@ -30,9 +30,10 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     let mut problems = loaded.problems;
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
     let paths: Vec<PathBuf> = loaded.settings.policies.iter().map(|policy| policy.0.clone()).collect();
+    let observes = loaded.settings.policy_mode == config::PolicyMode::Observe;
     let policies = match read_policies(&paths) {
         // Who has named no policy has asked for nothing to be changed.
-        Ok(policies) if loaded.settings.policies.is_empty() => Some(policies.observing()),
+        Ok(policies) if loaded.settings.policies.is_empty() || observes => Some(policies.observing()),
         Ok(policies) => Some(policies),
         Err(mut found) => {
             problems.append(&mut found);

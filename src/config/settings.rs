@@ -9,7 +9,7 @@ use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
 use super::url::ServerUrl;
-use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
+use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode, Value};
 
 /// One setting, for docs and messages.
 #[derive(Debug)]
@@ -166,6 +166,8 @@ settings! {
         /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
         /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
         policies: Vec<PolicyPath> = [];
+        /// `observe`: every rule of every policy is counted, and none acts. `enforce`: as each rule says.
+        policy_mode: PolicyMode = "enforce";
     }
 
     /// Server connections, and clients that wait for one. Names are PgBouncer's.
@@ -253,6 +255,21 @@ settings! {
         auth_query: String = "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
         /// A PgBouncer `userlist.txt`: `"user" "secret"` a line. It is asked before `auth_query`.
         auth_file: Option<PathBuf> = "";
+    }
+
+    /// What is known of the databases: tables and sizes, columns, indexes, views. Read through `primary`'s login.
+    catalog: CatalogSettings {
+        /// Off: rules that ask for sizes, indexes or columns get no answer.
+        enabled: bool = true;
+        /// How often a database is read again. What has changed is read; a change of the schema that passes through
+        /// pgsluice is read at once.
+        refresh: Duration = "60s", where positive => "must be more than 0";
+        /// A reading that takes longer is given up, and tried again later.
+        timeout: Duration = "30s", where positive => "must be more than 0";
+        /// Tables of one database; with more nothing is known of it. Some 2 KB of memory each.
+        max_tables: usize = 100000;
+        /// Databases that are read; further ones are unknown.
+        max_databases: usize = 32;
     }
 
     /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.

@@ -114,6 +114,11 @@ impl Guard {
         self.forget();
     }
 
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<HashMap<Box<str>, Arc<Catalog>>> {
+        &self.catalogs
+    }
+
     /// Judges before the run: what changes from run to run is left open.
     fn bench<'a>(&'a self, class: &'a Class) -> Bench<'a> {
         let catalog = self.catalogs.get(&class.database);
@@ -411,6 +416,7 @@ pub(super) fn apply(
     judgement.hits = decision.hits();
     judgement.limits = decision.limits();
     judgement.set = decision.set();
+    judgement.rewrite = None;
     if judgement.action == Action::Block {
         return;
     }

@@ -74,6 +74,12 @@ impl Live {
         }))
     }
 
+    /// Some rule waits for the plan.
+    #[must_use]
+    pub fn reads_plan(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.rule.reads_root("plan"))
+    }
+
     /// The candidates that match in these circumstances.
     fn ask(&self, around: &Circumstances<'_>) -> Vec<Match> {
         let catalog = around.catalog.or(self.catalog.as_deref());

@@ -60,3 +60,5 @@ mod tests;
 mod rewrite_tests;
 #[cfg(test)]
 mod allow_tests;
+#[cfg(test)]
+mod properties;

@@ -125,7 +125,7 @@ impl Rule {
     }
 
     /// Its detector, its condition or its words read a field of that root.
-    fn reads_root(&self, root: &str) -> bool {
+    pub(super) fn reads_root(&self, root: &str) -> bool {
         let of_detector = |detector: &&Detector| {
             detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
         };
@@ -214,6 +214,12 @@ impl Policies {
     #[must_use]
     pub fn reads_params(&self) -> bool {
         self.rules.iter().any(|rule| rule.reads_root("params"))
+    }
+
+    /// [`crate::guard::Circumstances::plan`] is read. Whether one text's verdict waits for it: [`super::Live::reads_plan`].
+    #[must_use]
+    pub fn reads_plan(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_root("plan"))
     }
 
     /// [`crate::guard::Circumstances::who`] is read.

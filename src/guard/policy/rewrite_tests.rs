@@ -77,7 +77,7 @@ fn a_limit_is_added_or_lowered() {
         ),
         ("SELECT 1 UNION SELECT id FROM orders", "SELECT 1 UNION SELECT id FROM orders LIMIT 100"),
         ("SELECT id FROM orders FOR UPDATE", "SELECT id FROM orders LIMIT 100 FOR UPDATE"),
-        ("SELECT id FROM orders LIMIT ALL", "SELECT id FROM orders LIMIT 100"),
+        ("SELECT id FROM orders LIMIT ALL", "cannot be written again"),
         ("SELECT id FROM orders LIMIT $1", "not a plain number"),
         ("SELECT id FROM orders LIMIT 5 + 5", "not a plain number"),
         ("SELECT id FROM orders; SELECT 1", "several statements"),
