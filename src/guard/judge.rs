@@ -10,10 +10,11 @@ use ahash::RandomState;
 
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
-use super::facts::{Facts, ReadOptions, Reading, read};
+use super::facts::{Facts, ReadOptions, Reading, read, with_views};
 use super::policy::{
     Asked, Decision, Learned, Live, Policies, Text, allow_key, catalog_facts, decide_by_list, decide_when,
 };
+use super::sql::Wanted;
 use super::{Action, Circumstances, Class, ClientFacts, Effects, Judgement, Kind, Lane, route, sql};
 
 /// Bounds of a guard.
@@ -66,6 +67,9 @@ pub struct Guard {
     shapes: Verdicts,
     doorkeeper: Doorkeeper,
     shape: Vec<u8>,
+    /// Literals that the policies read, of the text at hand.
+    extras: Vec<u8>,
+    wanted: Wanted,
     counters: CacheCounters,
     /// What an allow-list in `mode = "learn"` has to write down, and what was learned already, by fingerprint and class.
     learned: Vec<Learned>,
@@ -82,6 +86,7 @@ impl Guard {
     pub fn new(policies: Arc<Policies>, limits: GuardLimits, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
+            wanted: policies.reads_literals(),
             policies,
             limits,
             learned: Vec::new(),
@@ -93,6 +98,7 @@ impl Guard {
             shapes: Verdicts::new(limits.cache_bytes / 2),
             doorkeeper: Doorkeeper::new(),
             shape: Vec::with_capacity(4096),
+            extras: Vec::with_capacity(256),
             counters: CacheCounters::default(),
         }
     }
@@ -104,6 +110,7 @@ impl Guard {
 
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.wanted = policies.reads_literals();
         self.policies = policies;
         self.forget();
     }
@@ -168,13 +175,27 @@ impl Guard {
         if self.shape.capacity() > MAX_KEPT_SHAPE {
             self.shape = Vec::with_capacity(4096);
         }
+        if self.extras.capacity() > MAX_KEPT_SHAPE {
+            self.extras = Vec::new();
+        }
+        let (shape, extras) = (&mut self.shape, &mut self.extras);
+        let strings = class.standard_conforming_strings;
         let shape = readable(text, class, &self.limits)
-            .then(|| sql::shape_of(text, class.standard_conforming_strings, &mut self.shape).ok())
+            .then(|| sql::keyed_shape_of(text, strings, self.wanted, shape, extras).ok())
             .flatten();
-        let mut cacheable = shape.is_some_and(|info| info.cacheable) && self.shape.len() <= MAX_CACHED_SHAPE;
+        let mut cacheable = shape.is_some_and(|info| info.cacheable)
+            && self.shape.len() + self.extras.len() <= MAX_CACHED_SHAPE;
         let fingerprint_len = self.shape.len();
+        if cacheable && self.wanted != Wanted::default() {
+            // No shape holds a NUL.
+            self.shape.push(0);
+            self.shape.extend_from_slice(&self.extras);
+        }
         if cacheable && self.policies.reads_bytes() {
             self.shape.extend_from_slice(&text.len().to_le_bytes());
+        }
+        if cacheable && self.policies.reads_comments() {
+            sql::comments(text, class.standard_conforming_strings).add_to_key(&mut self.shape);
         }
         // A borrow of its own, since the rest of the guard is needed below.
         let buffer = std::mem::take(&mut self.shape);
@@ -242,9 +263,29 @@ impl Guard {
     /// The judgement of a statement too large to keep in memory: as `unparsed`, without its text.
     pub fn judge_oversized(&mut self, class: &Arc<Class>) -> Arc<Judgement> {
         self.counters.parse_failures += 1;
-        let statements = vec![Facts::unparsed(usize::MAX)];
-        let normalized = "(a statement above max_statement_bytes)".into();
-        let fingerprint = sql::fingerprint(b"above max_statement_bytes");
+        let name = "above max_statement_bytes";
+        self.judge_textless(
+            Facts::unparsed(usize::MAX),
+            name,
+            "(a statement above max_statement_bytes)",
+            class,
+        )
+    }
+
+    /// The judgement of a `FunctionCall` message of so many bytes: it has a function's number and no text.
+    pub fn judge_function_call(&mut self, bytes: usize, class: &Arc<Class>) -> Arc<Judgement> {
+        self.judge_textless(Facts::function_call(bytes), "FunctionCall", "(a FunctionCall message)", class)
+    }
+
+    fn judge_textless(
+        &self,
+        facts: Facts,
+        name: &str,
+        normalized: &str,
+        class: &Arc<Class>,
+    ) -> Arc<Judgement> {
+        let (statements, normalized) = ([facts], normalized.into());
+        let fingerprint = sql::fingerprint(name.as_bytes());
         Arc::new(self.bench(class).judgement(None, &statements, fingerprint, normalized).0)
     }
 }
@@ -294,7 +335,7 @@ impl Bench<'_> {
     fn evaluate(&self, text: &[u8], shape: Option<(&[u8], bool)>) -> Evaluation {
         let Class { standard_conforming_strings, ascii_safe_encoding, .. } = *self.class;
         let max_bytes = self.limits.max_statement_bytes;
-        let reading = if ascii_safe_encoding || text.is_ascii() {
+        let mut reading = if ascii_safe_encoding || text.is_ascii() {
             read(text, &ReadOptions { max_bytes, standard_conforming_strings })
         } else {
             let at = text.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
@@ -303,6 +344,9 @@ impl Bench<'_> {
                 refusal: Some(sql::Refusal::NotUtf8 { at }),
             }
         };
+        if let Some(catalog) = self.around.catalog {
+            with_views(&mut reading.statements, catalog);
+        }
         // A text without a shape is its own: texts that nobody can read have nothing else in common.
         let shown = shape.map(|(shape, _)| shape);
         let fingerprint = sql::fingerprint(shown.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));

@@ -358,7 +358,7 @@ impl Session {
         env: &mut Env<'_, L>,
         t: &mut Turn<'_, '_>,
     ) -> Result<Flow, Fatal> {
-        let judgement = env.guard.judge_oversized(&self.class);
+        let judgement = env.guard.judge_function_call(t.header.total, &self.class);
         let mut refusal = self.refusal(&judgement);
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());

@@ -33,9 +33,13 @@ impl Names {
     }
 
     pub(super) fn add_qualified(&mut self, schema: Option<&str>, name: &str) {
-        match schema {
-            Some(schema) => self.add(&format!("{schema}.{name}")),
-            None => self.add(name),
+        let Some(schema) = schema else { return self.add(name) };
+        let is = |known: &str| {
+            known.len() == schema.len() + 1 + name.len()
+                && known.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) == Some(name)
+        };
+        if self.list.len() >= FEW || !self.list.iter().any(|known| is(known)) {
+            self.add(&format!("{schema}.{name}"));
         }
     }
 
@@ -85,6 +89,11 @@ impl<'a> Qualified<'a> {
     pub(super) fn is_builtin(self) -> bool {
         matches!(self.schema, None | Some("pg_catalog"))
     }
+}
+
+/// A type's own name as the grammar writes it, without its schema: `int4`, `text`.
+pub(super) fn of_type(name: &nodes::TypeName) -> Option<&str> {
+    name.names().iter().next_back().and_then(nodes::String::sval)
 }
 
 /// `pg_temp` stands for the session's own temporary schema, `pg_temp_3` names one.

@@ -13,6 +13,7 @@ use super::template::Template;
 use crate::document::{Problem, Source};
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
+use crate::guard::sql::Wanted;
 use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Rate};
 
 /// What a rule does where it matches.
@@ -234,8 +235,29 @@ impl Policies {
         self.rules.iter().any(|rule| matches!(rule.act, Act::Route(Lane::Replica)) && rule.enforced)
     }
 
+    /// The literals of a text that a verdict may depend on.
+    pub(in crate::guard) fn reads_literals(&self) -> Wanted {
+        let any = |facts: &[&str]| facts.iter().any(|fact| self.reads_fact(fact));
+        Wanted { bounds: any(&["limit", "offset"]), constants: any(&["always_true", "tautology"]) }
+    }
+
     /// A verdict may depend on the length of the text, so that texts of one shape may differ in it.
     pub(in crate::guard) fn reads_bytes(&self) -> bool {
-        self.reads.has("query", "bytes")
+        self.reads_fact("bytes")
+    }
+
+    /// A verdict may depend on the comments of the text, which are no part of its shape.
+    pub(in crate::guard) fn reads_comments(&self) -> bool {
+        ["comments", "trailing_comment", "tags"].iter().any(|fact| self.reads_fact(fact))
+    }
+
+    /// A condition or a detector reads this fact of the statement.
+    fn reads_fact(&self, fact: &str) -> bool {
+        let of_query = |read: &&str| read.strip_prefix("query.") == Some(fact);
+        self.reads.has("query", fact)
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(&read))))
     }
 }

@@ -29,6 +29,10 @@ macro_rules! packs {
 
 packs! {
     "baseline": "sane for an application nobody has looked at yet",
+    "strict": "refuses what baseline warns of, and what nobody can read",
+    "analytics-lane": "reports, wide joins and exports go to a replica",
+    "injection": "shapes of statements that only somebody else says through an application",
+    "agent": "SQL written by a machine: it may look, at a bounded number of rows",
 }
 
 impl Pack {

@@ -14,7 +14,7 @@ use super::model::Rule;
 use super::select::TablePattern;
 use super::{columns, predicate};
 use crate::guard::catalog::Catalog;
-use crate::guard::facts::{Facts, ReadOptions, read};
+use crate::guard::facts::{Facts, ReadOptions, read, with_views};
 use crate::guard::{Kind, sql};
 
 /// What one rule wants.
@@ -222,7 +222,11 @@ pub(super) fn rewrite(
         return Ok(None);
     }
     let reading = read(new.as_bytes(), &ReadOptions::default());
-    match (reading.refusal, reading.statements.as_slice()) {
+    let mut found = reading.statements;
+    if let Some(catalog) = text.catalog {
+        with_views(&mut found, catalog);
+    }
+    match (reading.refusal, found.as_slice()) {
         (None, [found]) => {
             todo.compare(facts, found)?;
             Ok(Some((new, found.clone())))
@@ -278,6 +282,7 @@ impl<'w> Todo<'w> {
         expected.bytes = old.bytes;
         expected.comments = old.comments;
         expected.trailing_comment = old.trailing_comment;
+        expected.line_comment.clone_from(&old.line_comment);
         expected.tags.clone_from(&old.tags);
         if let Some(most) = self.limit {
             if !new.has_limit || new.limit.is_some_and(|limit| limit > most) {

@@ -2,7 +2,7 @@
 
 use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
-use crate::guard::facts::{ReadOptions, read};
+use crate::guard::facts::{ReadOptions, read, with_views};
 use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject};
 
@@ -50,7 +50,10 @@ fn detector(name: &str) -> &'static Detector {
 
 fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
     let detector = detector(name);
-    let reading = read(sql.as_bytes(), &ReadOptions::default());
+    let mut reading = read(sql.as_bytes(), &ReadOptions::default());
+    if let Some(catalog) = &around.catalog {
+        with_views(&mut reading.statements, catalog);
+    }
     assert!(reading.refusal.is_none(), "not parsed, so it shows nothing: {sql}");
     let client = ClientFacts::blank();
     let defaults = Options::defaults(detector.options);
