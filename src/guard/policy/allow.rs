@@ -26,6 +26,9 @@ pub enum ListMode {
     Enforce,
 }
 
+/// User and database.
+type Whose = (Box<str>, Box<str>);
+
 /// The statements that may run.
 #[derive(Clone, Debug)]
 pub struct AllowList {
@@ -34,7 +37,7 @@ pub struct AllowList {
     pub file: Box<str>,
     /// Whose statements it is about; all if empty.
     users: Vec<Glob>,
-    known: BTreeMap<u64, BTreeSet<(Box<str>, Box<str>)>>,
+    known: BTreeMap<u64, BTreeSet<Whose>>,
 }
 
 /// A statement as the list has it.

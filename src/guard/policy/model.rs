@@ -110,8 +110,10 @@ impl Rule {
     /// Its detector reads what changes from run to run.
     pub(super) fn finds_live(&self) -> bool {
         self.finds.is_some_and(|detector| {
-            let live = |fact: &&str| fact.split_once('.').is_some_and(|(root, _)| LIVE_ROOTS.contains(&root));
-            detector.reads.iter().any(|fact| live(&fact))
+            let live = |fact: &&'static str| {
+                fact.split_once('.').is_some_and(|(root, _)| LIVE_ROOTS.contains(&root))
+            };
+            detector.reads.iter().any(live)
         })
     }
 
@@ -258,6 +260,6 @@ impl Policies {
             || self
                 .rules
                 .iter()
-                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(&read))))
+                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(read))))
     }
 }
