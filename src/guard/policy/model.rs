@@ -117,10 +117,17 @@ impl Rule {
         })
     }
 
-    /// No statement of that kind is its business, whatever is known of the session and of the time.
+    /// No statement of that kind is its business, whatever is known of the session, the time and the plan.
     pub(super) fn is_foreign_to(&self, facts: &Facts) -> bool {
-        let definition = matches!(facts.kind, Kind::Ddl | Kind::Utility | Kind::Copy | Kind::Unparsed);
-        !definition && self.finds.is_some_and(|detector| detector.family == "ddl")
+        let family = self.finds.map_or("", |detector| detector.family);
+        match facts.kind {
+            Kind::Unparsed => false,
+            Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
+                family == "ddl" || (family == "plan" && facts.tables.is_empty())
+            }
+            Kind::Ddl | Kind::Utility | Kind::Copy => family == "plan",
+            Kind::Transaction | Kind::Set | Kind::Show => ["ddl", "plan"].contains(&family),
+        }
     }
 
     pub(super) fn reads_time(&self) -> bool {
