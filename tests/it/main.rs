@@ -40,6 +40,8 @@ mod console;
 mod shutdown;
 mod reload;
 mod crowd;
+mod sql_prepare;
+mod ddl_facts;
 mod startup;
 mod statement_names;
 mod auth;

@@ -4,9 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::sql::{Comments, Refusal, comments, parse};
 
+mod alter;
 mod catalog;
+mod change;
 mod constants;
 mod ddl;
+#[cfg(test)]
+mod ddl_tests;
 mod effects;
 mod filters;
 mod functions;
@@ -14,7 +18,9 @@ mod functions;
 mod hostile_tests;
 mod kinds;
 mod levels;
+mod locks;
 mod names;
+mod new_objects;
 mod patterns;
 mod predicates;
 mod queries;
@@ -31,14 +37,18 @@ mod table;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod types;
 mod views;
 mod walk;
+mod writes;
 
-pub use ddl::{Change, ColumnDefault};
+pub use change::{Change, ColumnDefault, WORDS};
+pub use locks::{Lock, TableLock};
 pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
 pub use security::Unions;
 pub(in crate::guard) use security::is_catalog_name;
 pub use table::Facts;
+pub use types::widens;
 pub(in crate::guard) use views::with_views;
 
 /// How a text is read.
@@ -75,6 +85,7 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
                 tree.statements().map(|node| statement::facts(node, text.len())).collect();
             let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
             statements.iter_mut().for_each(|facts| facts.statements = count);
+            new_objects::mark(&mut statements);
             remarks(&mut statements, &comments(text, standard_conforming_strings));
             statements
         }))

@@ -1,10 +1,11 @@
 //! The walk through the queries of a statement: what each reads and writes, and in which level its columns are sought.
 
 use super::levels::{self, Levels, Must, Owner};
+use super::locks::Lock;
 use super::names::Qualified;
 use super::predicates::Role;
 use super::walk::{Context, Item, Star, Walk, is_star};
-use super::{constants, effects, filters, security};
+use super::{constants, effects, filters, security, writes};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, LockWaitPolicy, Node, SetOperation, nodes};
 
@@ -39,6 +40,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn select(&mut self, select: &'a nodes::SelectStmt, context: Context) {
+        writes::select(&mut self.found, select, context);
         let context = self.with(select.with_clause(), context);
         let outer = context;
         let context = self.open(None, select.from_clause(), context);
@@ -58,7 +60,7 @@ impl<'a> Walk<'a> {
             self.found.writes("select into", context);
             let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
             self.found.effects = self.found.effects.and(effects);
-            self.written(into.rel());
+            self.table(into.rel());
         }
         self.found.distinct |= !select.distinct_clause().is_empty();
         self.found.group_by |= !select.group_clause().is_empty();
@@ -117,8 +119,9 @@ impl<'a> Walk<'a> {
 
     pub(super) fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
         self.found.writes("insert", context);
+        writes::insert(&mut self.found, insert, context);
         let context = self.with(insert.with_clause(), context);
-        self.written(insert.relation());
+        self.table(insert.relation());
         let outer = context;
         let context = self.open(insert.relation().map(|to| (to, Role::Insert)), [], context);
         self.push_all(insert.cols(), context);
@@ -131,8 +134,9 @@ impl<'a> Walk<'a> {
         self.found.writes("update", context);
         security::update(update, &mut self.found);
         self.filtered(update.where_clause(), context);
+        writes::update(&mut self.found, update, context);
         let context = self.with(update.with_clause(), context);
-        self.written(update.relation());
+        self.table(update.relation());
         let target = update.relation().map(|to| (to, Role::Update));
         let context = self.open(target, update.from_clause(), context);
         self.push_all(update.target_list().iter().map(Node::ResTarget), context);
@@ -144,8 +148,9 @@ impl<'a> Walk<'a> {
     pub(super) fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
         self.found.writes("delete", context);
         self.filtered(delete.where_clause(), context);
+        writes::delete(&mut self.found, delete, context);
         let context = self.with(delete.with_clause(), context);
-        self.written(delete.relation());
+        self.table(delete.relation());
         let target = delete.relation().map(|to| (to, Role::Delete));
         let context = self.open(target, delete.using_clause(), context);
         self.from(delete.using_clause(), context);
@@ -155,8 +160,9 @@ impl<'a> Walk<'a> {
 
     pub(super) fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
         self.found.writes("merge", context);
+        writes::merge(&mut self.found, merge, context);
         let context = self.with(merge.with_clause(), context);
-        self.written(merge.relation());
+        self.table(merge.relation());
         let target = merge.relation().map(|to| (to, Role::Merge));
         let context = self.open(target, [merge.source_relation()], context);
         self.push(merge.source_relation(), context);
@@ -187,19 +193,12 @@ impl<'a> Walk<'a> {
         self.found.facts.order_columns = columns;
     }
 
-    /// A relation whose rows a query writes.
-    fn written(&mut self, relation: Option<&'a nodes::RangeVar>) {
-        self.table(relation);
-        if let Some(Qualified { schema, name }) = relation.and_then(Qualified::of_relation) {
-            self.found.tables_written.add_qualified(schema, name);
-        }
-    }
-
     pub(super) fn relation(&mut self, relation: &'a nodes::RangeVar, context: Context) {
         let qualified = relation.schemaname().is_some();
         let is_query =
             !qualified && relation.relname().is_some_and(|name| self.scopes.knows(context.scope, name));
         if !is_query {
+            self.found.query_lock = self.found.query_lock.max(Some(Lock::AccessShare));
             self.table(Some(relation));
             // Elsewhere than in a query it is what a utility statement treats.
             if let Some(Qualified { schema, name }) = Qualified::of_relation(relation)

@@ -31,15 +31,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         _ => None,
     };
     let Found {
-        tables,
-        functions,
-        columns,
-        tables_read,
-        tables_written,
-        privileges,
-        settings_named,
-        mut like_params,
-        ..
+        tables, functions, columns, tables_read, privileges, settings_named, mut like_params, ..
     } = found;
     let (tables, functions) = (tables.into_vec(), functions.into_vec());
     let catalog = tables.iter().any(|name| security::is_catalog_name(name))
@@ -51,7 +43,6 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
         read_only: not_read_only.is_empty(),
         tables,
         tables_read: tables_read.into_vec(),
-        tables_written: tables_written.into_vec(),
         columns: columns.into_vec(),
         select_star: found.select_star,
         unfiltered_write: found.unfiltered_write,

@@ -1,6 +1,7 @@
 //! The facts of a statement: the only list. docs/FACTS.md is made of it.
 
-use super::ddl::Change;
+use super::change::Change;
+use super::locks::TableLock;
 use super::predicates::{Predicate, Relation};
 use super::security::Unions;
 use crate::guard::fact::fact_table;
@@ -25,7 +26,8 @@ fact_table! {
         fact tables: Vec<String> = Vec::new();
         /// Those it reads.
         fact tables_read: Vec<String> = Vec::new();
-        /// Those whose rows it writes: targets of `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `COPY FROM`, `TRUNCATE`, `INTO`.
+        /// Those it writes: targets of `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `COPY FROM`, `TRUNCATE`, `INTO`, and what a
+        /// definition creates, changes or drops.
         fact tables_written: Vec<String> = Vec::new();
         /// Columns it reads, as `table.column` where an alias or a single relation tells the table, else as written.
         fact columns: Vec<String> = Vec::new();
@@ -110,6 +112,11 @@ fact_table! {
         fact tautology: bool = false;
         /// Rows of the longest `VALUES`.
         fact rows: u32 = 0;
+        /// Another query or relation decides how many rows are written: `INSERT … SELECT … FROM`, `UPDATE … FROM`,
+        /// `DELETE … USING`, `MERGE`.
+        inner bulk_source: bool = false;
+        /// A `LIMIT` stands at any level.
+        inner any_limit: bool = false;
         /// An `INSERT` names no columns.
         fact insert_without_columns: bool = false;
         /// It has an `ON CONFLICT`.
@@ -117,8 +124,11 @@ fact_table! {
         /// It has a `RETURNING`.
         fact returning: bool = false;
         /// Strongest lock on a table that it takes: `access share`, `row share`, `row exclusive`,
-        /// `share update exclusive`, `share`, `share row exclusive`, `exclusive`, `access exclusive`; empty: none.
+        /// `share update exclusive`, `share`, `share row exclusive`, `exclusive`, `access exclusive`; empty: none. Tables
+        /// that the same text makes do not count.
         fact lock: String = String::new();
+        /// The locks of its definitions, table by table.
+        inner table_locks: Vec<TableLock> = Vec::new();
         /// It stands under `EXPLAIN`.
         fact explain: bool = false;
         /// It stands under `EXPLAIN ANALYZE`: it runs.

@@ -35,6 +35,8 @@ fn look_behind(facts: &mut Facts, catalog: &Catalog) {
     let mut work: Vec<Named> = facts
         .tables_written
         .iter()
+        // A definition changes the view, not the rows behind it.
+        .filter(|_| facts.kind != Kind::Ddl)
         .map(|name| (name, true))
         .chain(facts.tables_read.iter().map(|name| (name, false)))
         .filter(|(name, _)| is_view(name))

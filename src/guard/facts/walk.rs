@@ -6,11 +6,12 @@ use super::Facts;
 use super::filters;
 use super::functions;
 use super::levels::{LevelId, Levels, LinkId, Must, Owner};
+use super::locks::{self, Lock};
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
 use super::readonly::Against;
 use super::scope::{ScopeId, Scopes};
-use super::{effects, relations, security};
+use super::{ddl, effects, relations, security, writes};
 use crate::guard::Effects;
 use crate::guard::sql::parse::{self, BoolExprType, Node, SubLinkType, nodes};
 
@@ -100,10 +101,12 @@ pub(super) struct Found {
     /// Facts that are written as they are found; the fields below end up in others of its fields.
     pub(super) facts: Facts,
     pub(super) tables: Names,
+    pub(super) written: writes::Written,
+    /// Strongest lock of its queries; that of its definitions stands in the facts.
+    pub(super) query_lock: Option<Lock>,
     pub(super) functions: Names,
     pub(super) columns: Names,
     pub(super) tables_read: Names,
-    pub(super) tables_written: Names,
     pub(super) select_star: bool,
     pub(super) unfiltered_write: bool,
     pub(super) joins: u32,
@@ -165,6 +168,8 @@ impl<'a> Walk<'a> {
                 pushed.reverse();
             }
         }
+        writes::finish(&mut walk.found);
+        locks::finish(&mut walk.found);
         walk.found.facts.cross_joins = walk.levels.cross_joins();
         walk.found.facts.relations = walk.levels.relations;
         filters::lists(&mut walk.found.facts);
@@ -270,6 +275,7 @@ impl<'a> Walk<'a> {
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
+            ddl::of_node(node, context, &mut self.found);
             security::statement(node, &mut self.found);
             if !relations::utility(self, node, context) {
                 self.found.doubt("other");

@@ -4,13 +4,14 @@ use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::{ReadOptions, read, with_views};
 use crate::guard::plan::PlanFacts;
-use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject};
+use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject, TimeFacts};
 
 /// What stands around the statement of a test.
 #[derive(Default)]
 pub(super) struct Around {
     pub(super) catalog: Option<Catalog>,
     pub(super) session: Option<SessionFacts>,
+    pub(super) time: Option<TimeFacts>,
     pub(super) plan: Option<PlanFacts>,
     pub(super) options: Option<Options>,
 }
@@ -60,6 +61,7 @@ fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
     let circumstances = Circumstances {
         catalog: around.catalog.as_ref(),
         session: around.session.as_ref(),
+        time: around.time.as_ref(),
         plan: around.plan.as_ref(),
         ..Circumstances::default()
     };
