@@ -262,11 +262,8 @@ impl Policies {
 
     /// A condition or a detector reads this fact of the statement.
     fn reads_fact(&self, fact: &str) -> bool {
-        let of_query = |read: &&str| read.strip_prefix("query.") == Some(fact);
+        let of_query = |read: &&'static str| read.strip_prefix("query.") == Some(fact);
         self.reads.has("query", fact)
-            || self
-                .rules
-                .iter()
-                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(read))))
+            || self.rules.iter().any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(of_query)))
     }
 }

@@ -258,16 +258,16 @@ impl<'w> Todo<'w> {
         let shown = facts.explain && !facts.analyze;
         let bounded = facts.has_limit && facts.limit.is_some_and(|at| Some(at) <= wanted.limit);
         let limit = wanted.limit.filter(|_| facts.kind == Kind::Select && !shown && !bounded);
-        let read = match facts.kind {
-            Kind::Insert => &facts.tables_read,
-            _ => &facts.tables,
+        // What an EXPLAIN, a cursor, a PREPARE or a CREATE TABLE AS carries counts as its own; the target of an INSERT
+        // is not read.
+        let all = matches!(facts.kind, Kind::Select | Kind::Update | Kind::Delete | Kind::Merge | Kind::Copy);
+        let written: &[String] = if facts.kind == Kind::Insert { &[] } else { &facts.tables_written };
+        let about = |required: &&Required| {
+            let mut read = facts.tables_read.iter().chain(written);
+            read.any(|table| required.is_about(table))
+                || (all && facts.tables.iter().any(|table| required.is_about(table)))
         };
-        let filtered = matches!(
-            facts.kind,
-            Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::Copy
-        );
-        let about = |required: &&Required| read.iter().any(|table| required.is_about(table));
-        let predicates = wanted.predicates.iter().copied().filter(|required| filtered && about(required));
+        let predicates = wanted.predicates.iter().copied().filter(about);
         Ok(Self { limit, predicates: predicates.collect(), columns: wanted.columns && facts.select_star })
     }
 

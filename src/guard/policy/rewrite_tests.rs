@@ -84,7 +84,7 @@ fn a_limit_is_added_or_lowered() {
         ("SELEC id", "was not parsed"),
         ("UPDATE orders SET id = 1 WHERE id = 2", "UPDATE orders SET id = 1 WHERE id = 2"),
         ("EXPLAIN SELECT id FROM orders", "EXPLAIN SELECT id FROM orders"),
-        ("EXPLAIN ANALYZE SELECT id FROM orders", "no plain query"),
+        ("EXPLAIN ANALYZE SELECT id FROM orders", "EXPLAIN ANALYZE SELECT id FROM orders"),
         ("BEGIN", "BEGIN"),
         ("", ""),
     ] {
@@ -148,6 +148,30 @@ fn a_required_predicate_is_added_to_every_such_table() {
         ("MERGE INTO orders o USING items i ON o.id = i.id WHEN MATCHED THEN DELETE", "cannot"),
     ] {
         becomes(tenant, sql, expected);
+    }
+}
+
+#[test]
+fn no_wrapping_takes_a_statement_past_its_predicate() {
+    for sql in [
+        "EXPLAIN ANALYZE SELECT id FROM orders",
+        "EXPLAIN ANALYZE DELETE FROM orders",
+        "DECLARE c CURSOR FOR SELECT id FROM orders",
+        "PREPARE p AS SELECT id FROM orders",
+        "PREPARE p AS UPDATE orders SET a = 1",
+        "CREATE TABLE x AS SELECT id FROM orders",
+        "COPY (SELECT id FROM orders) TO STDOUT",
+        "COPY orders TO STDOUT",
+        "WITH d AS (DELETE FROM orders RETURNING id) SELECT id FROM d",
+        "TABLE orders",
+        "SELECT (SELECT max(id) FROM orders)",
+        "SELECT id FROM (SELECT id FROM ONLY orders) o",
+        "INSERT INTO items (id) SELECT id FROM orders",
+        "SELECT id FROM items WHERE EXISTS (SELECT 1 FROM orders TABLESAMPLE system (1))",
+    ] {
+        let judgement = judged("where = 'tenant_id = 7', tables = ['orders']", sql);
+        let text = judgement.rewrite.as_deref().unwrap_or_default();
+        assert!(judgement.action == Action::Block || text.contains("tenant_id = 7"), "{sql}: {text:?}");
     }
 }
 
