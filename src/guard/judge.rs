@@ -3,7 +3,7 @@
 //! `text → L1 → shape → L2 → grammar → facts → rules → policies → route`. Whatever the protocol path, this is the
 //! only function that decides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -11,7 +11,9 @@ use ahash::RandomState;
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read, with_views};
-use super::policy::{Asked, Decision, Live, Policies, catalog_facts, decide_when};
+use super::policy::{
+    Asked, Decision, Learned, Live, Policies, Text, allow_key, catalog_facts, decide_by_list, decide_when,
+};
 use super::sql::Wanted;
 use super::{Action, Circumstances, Class, ClientFacts, Effects, Judgement, Kind, Lane, route, sql};
 
@@ -69,7 +71,14 @@ pub struct Guard {
     extras: Vec<u8>,
     wanted: Wanted,
     counters: CacheCounters,
+    /// What an allow-list in `mode = "learn"` has to write down, and what was learned already, by fingerprint and class.
+    learned: Vec<Learned>,
+    met: HashSet<(u64, ClassId), RandomState>,
 }
+
+/// Statements learned between two calls of [`Guard::take_learned`], and remembered as learned; more come again.
+const MAX_LEARNED: usize = 4096;
+const MAX_MET: usize = 64 << 10;
 
 impl Guard {
     /// `seed` should be random: clients choose the texts that are hashed with it.
@@ -80,6 +89,8 @@ impl Guard {
             wanted: policies.reads_literals(),
             policies,
             limits,
+            learned: Vec::new(),
+            met: HashSet::with_hasher(hasher.clone()),
             catalogs: Arc::default(),
             classes: Classes::new(hasher.clone()),
             hasher,
@@ -126,6 +137,7 @@ impl Guard {
         self.texts.clear();
         self.shapes.clear();
         self.classes.clear();
+        self.met.clear();
         self.doorkeeper = Doorkeeper::new();
     }
 
@@ -171,7 +183,7 @@ impl Guard {
         let shape = readable(text, class, &self.limits)
             .then(|| sql::keyed_shape_of(text, strings, self.wanted, shape, extras).ok())
             .flatten();
-        let cacheable = shape.is_some_and(|info| info.cacheable)
+        let mut cacheable = shape.is_some_and(|info| info.cacheable)
             && self.shape.len() + self.extras.len() <= MAX_CACHED_SHAPE;
         let fingerprint_len = self.shape.len();
         if cacheable && self.wanted != Wanted::default() {
@@ -196,9 +208,12 @@ impl Guard {
             }
             None => {
                 self.counters.l2_misses += 1;
-                let shape = shape.map(|_| &buffer[..fingerprint_len]);
+                let shape = shape.map(|info| (&buffer[..fingerprint_len], info.cacheable));
                 let evaluation = self.bench(class).evaluate(text, shape);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
+                self.learn(text, shape, class, id, &evaluation);
+                // What was rewritten, or could not be, is this text and no other of its shape.
+                cacheable &= !evaluation.judgement.of_one_text;
                 let judgement = Arc::new(evaluation.judgement);
                 if cacheable {
                     self.shapes.insert(&key, &judgement, false);
@@ -208,6 +223,41 @@ impl Guard {
         };
         self.shape = buffer;
         (judgement, cacheable)
+    }
+
+    /// Notes a text for the allow-list that learns.
+    fn learn(
+        &mut self,
+        text: &[u8],
+        shape: Option<(&[u8], bool)>,
+        class: &Class,
+        id: ClassId,
+        evaluation: &Evaluation,
+    ) {
+        let Some(list) = self.policies.allow_list() else { return };
+        let statements = &evaluation.reading.statements;
+        let key = allow_key(text, shape, statements);
+        let Some(fingerprint) = list.learns(&ClientFacts::from(class), key, statements) else { return };
+        if self.learned.len() >= MAX_LEARNED {
+            return;
+        }
+        if self.met.len() >= MAX_MET {
+            self.met.clear();
+        }
+        if self.met.insert((fingerprint, id)) {
+            self.learned.push(Learned {
+                fingerprint,
+                user: class.user.clone(),
+                database: class.database.clone(),
+                normalized: Arc::clone(&evaluation.judgement.normalized),
+                first_seen: None,
+            });
+        }
+    }
+
+    /// What was learned since this was asked last.
+    pub fn take_learned(&mut self) -> Vec<Learned> {
+        std::mem::take(&mut self.learned)
     }
 
     /// The judgement of a statement too large to keep in memory: as `unparsed`, without its text.
@@ -236,7 +286,7 @@ impl Guard {
     ) -> Arc<Judgement> {
         let (statements, normalized) = ([facts], normalized.into());
         let fingerprint = sql::fingerprint(name.as_bytes());
-        Arc::new(self.bench(class).judgement(&statements, fingerprint, normalized).0)
+        Arc::new(self.bench(class).judgement(None, &statements, fingerprint, normalized).0)
     }
 }
 
@@ -259,9 +309,10 @@ pub fn evaluate(
 ) -> Evaluation {
     let mut shape = Vec::new();
     let shaped = readable(text, class, limits)
-        && sql::shape_of(text, class.standard_conforming_strings, &mut shape).is_ok();
+        .then(|| sql::shape_of(text, class.standard_conforming_strings, &mut shape).ok())
+        .flatten();
     let bench = Bench { policies, class, limits, around: *around, ahead: None };
-    bench.evaluate(text, shaped.then_some(&shape))
+    bench.evaluate(text, shaped.map(|info| (&*shape, info.cacheable)))
 }
 
 /// In encodings such as SJIS a byte below 0x80 may be the second half of a character, so that only a text without
@@ -281,7 +332,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn evaluate(&self, text: &[u8], shape: Option<&[u8]>) -> Evaluation {
+    fn evaluate(&self, text: &[u8], shape: Option<(&[u8], bool)>) -> Evaluation {
         let Class { standard_conforming_strings, ascii_safe_encoding, .. } = *self.class;
         let max_bytes = self.limits.max_statement_bytes;
         let mut reading = if ascii_safe_encoding || text.is_ascii() {
@@ -297,14 +348,18 @@ impl Bench<'_> {
             with_views(&mut reading.statements, catalog);
         }
         // A text without a shape is its own: texts that nobody can read have nothing else in common.
-        let fingerprint = sql::fingerprint(shape.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
+        let shown = shape.map(|(shape, _)| shape);
+        let fingerprint = sql::fingerprint(shown.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
         let normalized = sql::normalized(text, standard_conforming_strings, MAX_NORMALIZED).into();
-        let (judgement, decision) = self.judgement(&reading.statements, fingerprint, normalized);
+        let bytes = (text.len() <= max_bytes && reading.refusal.is_none()).then_some(text);
+        let bytes = bytes.map(|text| (text, allow_key(text, shape, &reading.statements)));
+        let (judgement, decision) = self.judgement(bytes, &reading.statements, fingerprint, normalized);
         Evaluation { judgement, reading, decision }
     }
 
     fn judgement(
         &self,
+        text: Option<(&[u8], Option<u64>)>,
         statements: &[Facts],
         fingerprint: u64,
         normalized: Arc<str>,
@@ -334,9 +389,10 @@ impl Bench<'_> {
             limits: None,
             set: Box::default(),
             rewrite: None,
+            of_one_text: false,
         };
         let client = ClientFacts::from(self.class);
-        let (mut judgement, decision) = self.judged(&blank, &client, statements);
+        let (mut judgement, decision) = self.judged(&blank, &client, text, statements);
         let mut params: Vec<u16> = statements.iter().flat_map(|facts| &facts.like_params).copied().collect();
         if !params.is_empty() {
             params.sort_unstable();
@@ -348,7 +404,8 @@ impl Bench<'_> {
                     ..facts.clone()
                 })
                 .collect();
-            let (other, _) = self.judged(&blank, &client, &bound);
+            let (other, _) = self.judged(&blank, &client, text, &bound);
+            judgement.of_one_text |= other.of_one_text;
             if !same_verdict(&other, &judgement) {
                 judgement.like_params = params.into();
                 judgement.with_wildcard = Some(Arc::new(other));
@@ -357,27 +414,66 @@ impl Bench<'_> {
         (judgement, decision)
     }
 
-    fn judged(&self, blank: &Judgement, client: &ClientFacts, statements: &[Facts]) -> (Judgement, Decision) {
+    fn judged(
+        &self,
+        blank: &Judgement,
+        client: &ClientFacts,
+        text: Option<(&[u8], Option<u64>)>,
+        statements: &[Facts],
+    ) -> (Judgement, Decision) {
+        let standard_conforming_strings = self.class.standard_conforming_strings;
+        let catalog = self.around.catalog;
+        let key = text.and_then(|(_, key)| key);
+        let text = text.map(|(bytes, _)| Text { bytes, standard_conforming_strings, catalog });
         let known = catalog_facts(&self.around, statements);
         let asked = if self.ahead.is_some() { Asked::Ahead } else { Asked::Now };
-        let mut decision = decide_when(self.policies, client, statements, &known, &self.around, asked);
-        let mut judgement = blank.clone();
+        let mut decision =
+            decide_when(self.policies, (client, blank.fingerprint), statements, &known, &self.around, asked);
+        decide_by_list(self.policies, client, key, statements, &mut decision);
+        let mut judgement = Judgement { of_one_text: decision.rewrites(), ..blank.clone() };
         if let Some(catalog) = self.ahead {
-            judgement.live = Live::of(self.policies, client, statements, &known, catalog, &mut decision);
+            judgement.live = Live::of(
+                self.policies,
+                (client, blank.fingerprint),
+                statements,
+                &known,
+                catalog,
+                text.as_ref(),
+                &mut decision,
+            );
         }
-        apply(&mut judgement, &decision, statements);
+        apply(&mut judgement, &decision, statements, text.as_ref());
         (judgement, decision)
     }
 }
 
 /// Writes what was decided into a judgement.
-pub(super) fn apply(judgement: &mut Judgement, decision: &Decision, statements: &[Facts]) {
+pub(super) fn apply(
+    judgement: &mut Judgement,
+    decision: &Decision,
+    statements: &[Facts],
+    text: Option<&Text<'_>>,
+) {
     judgement.action = decision.action();
     judgement.lane = route::lane(decision.wish(), statements);
     judgement.complaints = decision.complaints(judgement.fingerprint);
     judgement.hits = decision.hits();
     judgement.limits = decision.limits();
     judgement.set = decision.set();
+    judgement.rewrite = None;
+    if judgement.action == Action::Block {
+        return;
+    }
+    let (new, refused) = decision.rewritten(text, statements, judgement.fingerprint);
+    if let Some((new, facts)) = new {
+        judgement.rewrite = Some(new.into());
+        judgement.custom_settings = facts.custom_settings.into();
+        judgement.effects = judgement.effects.and(facts.effects);
+    }
+    if let Some(refused) = refused {
+        judgement.action = Action::Block;
+        judgement.complaints = std::iter::once(refused).chain(judgement.complaints.iter().cloned()).collect();
+    }
 }
 
 /// What is left open may differ in ways that only a run shows.
@@ -389,6 +485,7 @@ fn same_verdict(a: &Judgement, b: &Judgement) -> bool {
         && a.lane == b.lane
         && a.limits == b.limits
         && a.set == b.set
+        && a.rewrite == b.rewrite
         && !open(a)
         && !open(b)
 }

@@ -198,4 +198,6 @@ pub struct Judgement {
     pub set: Box<[(Box<str>, Box<str>)]>,
     /// The text to run instead.
     pub rewrite: Option<Arc<str>>,
+    /// It holds for the very text, not for others of its shape.
+    of_one_text: bool,
 }

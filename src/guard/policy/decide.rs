@@ -29,7 +29,7 @@ pub fn decide(
 ) -> Decision {
     let client = ClientFacts::from(class);
     let known = catalog_facts(around, statements);
-    decide_when(policies, &client, statements, &known, around, Asked::Now)
+    decide_when(policies, (&client, 0), statements, &known, around, Asked::Now)
 }
 
 /// Of each statement, if there is a catalog.
@@ -40,7 +40,7 @@ pub(in crate::guard) fn catalog_facts(around: &Circumstances<'_>, statements: &[
 
 pub(in crate::guard) fn decide_when(
     policies: &Policies,
-    client: &ClientFacts,
+    (client, fingerprint): (&ClientFacts, u64),
     statements: &[Facts],
     known: &[CatalogFacts],
     around: &Circumstances<'_>,
@@ -66,7 +66,7 @@ pub(in crate::guard) fn decide_when(
                 }),
                 Outcome::Speaks(finding) => {
                     matched[index] = true;
-                    decision.matches.push(speak(rule_index, at, rule, &subject, finding));
+                    decision.matches.push(speak((rule_index, at), rule, &subject, fingerprint, finding));
                 }
             }
         }
@@ -100,7 +100,7 @@ impl<'e> Asking<'e> {
     }
 
     pub(super) fn ask(&mut self, rule: &Rule, subject: &Subject<'_>, asked: Asked) -> Outcome {
-        if rule.is_foreign_to(subject.facts) {
+        if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
         let needs_time = rule.reads_time() && subject.around.time.is_none();
@@ -113,8 +113,9 @@ impl<'e> Asking<'e> {
             return Outcome::Silent;
         }
         let ahead = asked == Asked::Ahead;
-        let mut open = ahead && rule.schedule.is_live();
-        let scheduled = if open { Answer::Yes } else { rule.schedule.holds(&around) };
+        let mut open = ahead && (rule.schedule.is_live() || rule.shows_live());
+        let scheduled =
+            if ahead && rule.schedule.is_live() { Answer::Yes } else { rule.schedule.holds(&around) };
         if scheduled == Answer::No {
             return Outcome::Silent;
         }
@@ -147,6 +148,9 @@ impl<'e> Asking<'e> {
 
     fn condition(&mut self, rule: &Rule, subject: &Subject<'_>) -> Answer {
         let Some(condition) = &rule.when else { return Answer::Yes };
+        if let Some(answer) = condition.ask_quickly(subject) {
+            return answer;
+        }
         if condition.reads.has_root("time") && rule.schedule.zone != jiff::tz::TimeZone::UTC {
             let zone = &rule.schedule.zone;
             if self.zoned.as_ref().is_none_or(|(known, _)| known != zone) {
@@ -178,16 +182,47 @@ fn selected(rule: &Rule, subject: &Subject<'_>) -> Answer {
     answer
 }
 
+/// Adds what the allow-list says of a text.
+pub(in crate::guard) fn decide_by_list(
+    policies: &Policies,
+    client: &ClientFacts,
+    key: Option<u64>,
+    statements: &[Facts],
+    decision: &mut Decision,
+) {
+    let Some((list, index)) = &policies.allow_list else { return };
+    let Some(rule) = policies.rules.get(*index as usize).filter(|_| list.refuses(client, key, statements))
+    else {
+        return;
+    };
+    let why = match key {
+        Some(_) => "it is not in the allow-list",
+        None => "it cannot be read, so it is in no list",
+    };
+    decision.matches.push(Match {
+        index: *index,
+        statement: 0,
+        rule: Arc::clone(rule),
+        message: "A statement like this was never seen while the allow-list was learned.".to_owned(),
+        hint: format!(
+            "Let it run while the list has `mode = \"learn\"`, or add its fingerprint to {}.",
+            list.file
+        ),
+        because: why.to_owned(),
+    });
+    decision.matches.sort_by_key(|found| found.index);
+}
+
 pub(super) fn speak(
-    index: u32,
-    statement: usize,
+    (index, statement): (u32, usize),
     rule: &Arc<Rule>,
     subject: &Subject<'_>,
+    fingerprint: u64,
     finding: Option<Finding>,
 ) -> Match {
     let (said, hinted) = finding.map_or((None, None), |finding| (Some(finding.message), Some(finding.hint)));
     let filled = |template: &Option<super::template::Template>| {
-        template.as_ref().map(|template| template.fill(&rule.name, subject.facts))
+        template.as_ref().map(|template| template.fill(rule, subject, fingerprint))
     };
     let message = filled(&rule.message).or(said).unwrap_or_else(|| match rule.act {
         Act::Block => format!("Rule {} does not allow this statement.", rule.name),

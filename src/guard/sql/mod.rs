@@ -63,3 +63,10 @@ pub fn fingerprint(shape: &[u8]) -> u64 {
 pub fn normalized(text: &[u8], standard_conforming_strings: bool, max_len: usize) -> String {
     normalize::normalized(text, standard_conforming_strings, max_len)
 }
+
+/// The text as PostgreSQL's own printer writes what the grammar read: two texts that it writes alike are the same
+/// statements. `None` for what is not read.
+#[must_use]
+pub(in crate::guard) fn canonical(text: &str) -> Option<String> {
+    parse::canonical(text)
+}

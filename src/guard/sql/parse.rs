@@ -62,6 +62,13 @@ pub(in crate::guard) fn parse(
     }
 }
 
+/// The statements of a text as PostgreSQL's printer writes them.
+pub(super) fn canonical(text: &str) -> Option<String> {
+    let tree = parse(text.as_bytes(), true, text.len()).ok()?;
+    let printed = catch_unwind(AssertUnwindSafe(|| pg_raw_parse::deparse_stmts(tree.statements())));
+    printed.ok()?.ok()
+}
+
 /// The text for a grammar that wants UTF-8. What is not UTF-8 is read byte by byte as LATIN1: in every encoding
 /// in which bytes below 0x80 are ASCII the structure is the same, only names with letters outside of ASCII are
 /// right in LATIN1 alone. (A server that expects UTF-8 refuses such a text, so nothing of it runs.)
