@@ -199,5 +199,5 @@ pub struct Judgement {
     /// The text to run instead.
     pub rewrite: Option<Arc<str>>,
     /// It holds for the very text, not for others of its shape.
-    of_one_text: bool,
+    pub of_one_text: bool,
 }
