@@ -289,6 +289,7 @@ impl<'w> Todo<'w> {
                 return Err("its LIMIT did not become what it should".into());
             }
             (expected.has_limit, expected.limit) = (old.has_limit, old.limit);
+            expected.any_limit = old.any_limit;
         }
         if self.columns {
             if new.select_star {
