@@ -34,7 +34,14 @@ pub enum What {
     StatsTotals,
     StatsAverages,
     Config,
+    Policies,
+    PolicyVersions,
+    PolicyCanary,
     Reload,
+    ReloadPolicies,
+    ReloadPoliciesCanary,
+    PromotePolicies,
+    RollbackPolicies,
     KillClient,
 }
 
@@ -241,6 +248,33 @@ pub const COMMANDS: &[Command] = &[
         own: &[],
     },
     Command {
+        name: "SHOW POLICIES",
+        argument: None,
+        who: Who::All,
+        what: What::Policies,
+        help: "The rules in force, and why the last load failed, if it did.",
+        columns: &[],
+        own: POLICIES,
+    },
+    Command {
+        name: "SHOW POLICY_VERSIONS",
+        argument: None,
+        who: Who::All,
+        what: What::PolicyVersions,
+        help: "The versions of the policies that are kept, newest first.",
+        columns: &[],
+        own: POLICY_VERSIONS,
+    },
+    Command {
+        name: "SHOW POLICY_CANARY",
+        argument: None,
+        who: Who::All,
+        what: What::PolicyCanary,
+        help: "What the version that is tried would decide otherwise, most frequent first; no rows if none is tried.",
+        columns: &[],
+        own: POLICY_CANARY,
+    },
+    Command {
         name: "SHOW STATE",
         argument: None,
         who: Who::All,
@@ -272,10 +306,14 @@ pub const COMMANDS: &[Command] = &[
         argument: None,
         who: Who::Admins,
         what: What::Reload,
-        help: "Reads `auth_file` and the certificate again, as SIGHUP does; an error says what could not be read.",
+        help: "Reads `auth_file`, the certificate and the policies again, as SIGHUP does; an error says what could not be read.",
         columns: &[],
         own: &[],
     },
+    action("RELOAD POLICIES", What::ReloadPolicies, "Reads the policies again, also back to what was rolled back. All or nothing: with a mistake in them the ones in force stay."),
+    action("RELOAD POLICIES CANARY", What::ReloadPoliciesCanary, "Reads the policies again, and tries them beside those in force: SHOW POLICY_CANARY has what they would decide otherwise."),
+    action("PROMOTE POLICIES", What::PromotePolicies, "Puts the canary in force."),
+    action("ROLLBACK POLICIES", What::RollbackPolicies, "Drops the canary; without one, returns to the version before. It stays until the files change or RELOAD POLICIES."),
     Command {
         name: "KILL_CLIENT",
         argument: Some("id"),
@@ -285,6 +323,41 @@ pub const COMMANDS: &[Command] = &[
         columns: &[],
         own: &[],
     },
+];
+
+/// A command for administrators that shows nothing.
+const fn action(name: &'static str, what: What, help: &'static str) -> Command {
+    Command { name, argument: None, who: Who::Admins, what, help, columns: &[], own: &[] }
+}
+
+const POLICIES: &[Column] = columns![
+    rule: Text "NULL in the last row if the last load failed.",
+    action: Text,
+    mode: Text "`enforce` or `observe`.",
+    hits: Int8 "Statements it matched since the start of pgsluice, over all versions.",
+    file: Text,
+    generation: Int8 "The version in force; counts from 1.",
+    error: Text "Why the last load failed.",
+];
+
+const POLICY_VERSIONS: &[Column] = columns![
+    generation: Int8 "NULL for a load that failed.",
+    state: Text "`in force`, `canary`, `replaced`, `rolled back`, `dropped` (a canary), `failed`.",
+    loaded: Text "When it was read, UTC.",
+    trigger: Text "What brought it: `start`, `SIGHUP`, `file change`, a command of the console and who gave it.",
+    rules: Int4,
+    hash: Text "Of the files' names and texts.",
+    changes: Text "Against the version in force when it was read; for a load that failed, why.",
+];
+
+const POLICY_CANARY: &[Column] = columns![
+    generation: Int8 "Of the canary.",
+    rule: Text "NULL in the first row, which counts statements.",
+    now: Text "What the rule says in the version in force: an action, `… (observed)`, or `nothing`.",
+    canary: Text "What it says in the canary.",
+    statements: Int8 "Distinct statements of which that holds; in the first row, all that were judged by both.",
+    fingerprint: Text "Of the first of them.",
+    statement: Text "The first of them, without its values.",
 ];
 
 const SOCKET: &[Column] = columns![
@@ -427,7 +500,7 @@ mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 13] = [
+    const FOR_STATS: [&str; 16] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -438,6 +511,9 @@ mod tests {
         "SHOW STATS_TOTALS",
         "SHOW STATS_AVERAGES",
         "SHOW CONFIG",
+        "SHOW POLICIES",
+        "SHOW POLICY_VERSIONS",
+        "SHOW POLICY_CANARY",
         "SHOW STATE",
         "SHOW VERSION",
         "SHOW HELP",

@@ -6,6 +6,7 @@
 
 mod ask;
 pub mod commands;
+mod policies;
 mod rows;
 mod session;
 pub mod sheet;

@@ -20,7 +20,7 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if !args.print {
-        let rules = checked.policies.map_or(0, |policies| policies.rules().len());
+        let rules = checked.policies.map_or(0, |loaded| loaded.policies.rules().len());
         let of = if checked.settings.policies.is_empty() {
             " of the built-in baseline, which only observe"
         } else {

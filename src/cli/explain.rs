@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use super::args::ExplainArgs;
+use crate::control::policies;
 use crate::guard::facts::Facts;
 use crate::guard::policy::{Decision, Policies};
 use crate::guard::rules::{Options, detectors};
@@ -15,8 +16,8 @@ use crate::guard::{
 };
 
 pub fn command(args: &ExplainArgs) -> ExitCode {
-    let policies = match super::read_policies(&args.policies) {
-        Ok(policies) => policies,
+    let policies = match policies::read(&args.policies) {
+        Ok(loaded) => loaded.policies,
         Err(problems) => {
             super::complain(&problems);
             return ExitCode::FAILURE;

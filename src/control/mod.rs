@@ -4,6 +4,8 @@
 pub mod lag;
 /// The thread they run on.
 pub mod runtime;
+/// The policies' versions.
+pub mod policies;
 /// The one immutable value they publish.
 pub mod snapshot;
 /// Which servers are up.

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::policies::Published;
+
 /// Everything published, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub topology: Topology,
+    /// None only before there are any.
+    pub policies: Option<Arc<Published>>,
 }
 
 pub type Shared = Arc<ArcSwap<Snapshot>>;

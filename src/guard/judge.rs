@@ -12,6 +12,7 @@ use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read};
 use super::policy::{Decision, Policies, decide};
+use super::shadow::{Report, Shadow};
 use super::{Circumstances, Class, Effects, Judgement, Kind, route, sql};
 
 /// Bounds of a guard.
@@ -55,6 +56,10 @@ const MAX_NORMALIZED: usize = 1024;
 /// Judges the statements of one thread's clients.
 pub struct Guard {
     policies: Arc<Policies>,
+    /// Policies that are tried beside them.
+    shadow: Option<Shadow>,
+    /// Counts what changes verdicts: policies, catalogs.
+    generation: u32,
     limits: GuardLimits,
     /// By database.
     catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>,
@@ -73,10 +78,12 @@ impl Guard {
     pub fn new(policies: Arc<Policies>, limits: GuardLimits, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
+            classes: Classes::new(hasher.clone(), policies.reads_application()),
             policies,
+            shadow: None,
+            generation: 0,
             limits,
             catalogs: Arc::default(),
-            classes: Classes::new(hasher.clone()),
             hasher,
             texts: Verdicts::new(limits.cache_bytes / 2),
             shapes: Verdicts::new(limits.cache_bytes / 2),
@@ -94,12 +101,34 @@ impl Guard {
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
         self.policies = policies;
+        self.generation += 1;
         self.forget();
+    }
+
+    /// Policies to try beside those in force, or none. Statements seen before are judged anew, by both.
+    pub fn set_shadow(&mut self, policies: Option<Arc<Policies>>) {
+        if self.shadow.is_none() && policies.is_none() {
+            return;
+        }
+        self.shadow = policies.map(Shadow::new);
+        self.forget();
+    }
+
+    /// What those would have decided otherwise, since this was asked last.
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.shadow.as_mut().map(Shadow::take)
+    }
+
+    /// A judgement made under another generation may not hold any more.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Other catalogs from now on. What was judged by the old ones is forgotten.
     pub fn set_catalogs(&mut self, catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>) {
         self.catalogs = catalogs;
+        self.generation += 1;
         self.forget();
     }
 
@@ -110,7 +139,9 @@ impl Guard {
     fn forget(&mut self) {
         self.texts.clear();
         self.shapes.clear();
-        self.classes.clear();
+        let applications =
+            [Some(&self.policies), self.shadow.as_ref().map(|shadow| &shadow.policies)].into_iter().flatten();
+        self.classes.clear(applications.into_iter().any(|policies| policies.reads_application()));
         self.doorkeeper = Doorkeeper::new();
     }
 
@@ -168,8 +199,19 @@ impl Guard {
             None => {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|_| &buffer[..fingerprint_len]);
-                let around = Circumstances { catalog: self.catalog(class), ..Circumstances::default() };
+                let catalog = self.catalogs.get(&class.database).map(|catalog| &**catalog);
+                let around = Circumstances { catalog, ..Circumstances::default() };
                 let evaluation = evaluate_shaped(&self.policies, class, text, &self.limits, shape, &around);
+                if let Some(shadow) = &mut self.shadow
+                    && shadow.has_time()
+                {
+                    let now = &evaluation.judgement;
+                    let tried = Arc::clone(&shadow.policies);
+                    let statements = &evaluation.reading.statements;
+                    let text = Arc::clone(&now.normalized);
+                    let then = judgement(&tried, class, statements, now.fingerprint, text, &around).0;
+                    shadow.compare(&self.policies, now, &then);
+                }
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 let judgement = Arc::new(evaluation.judgement);
                 if cacheable {

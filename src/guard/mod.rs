@@ -15,6 +15,7 @@ mod limits;
 pub mod policy;
 pub mod route;
 pub mod rules;
+pub mod shadow;
 pub mod sql;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::deadlines;
+use super::policies;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -27,6 +28,7 @@ async fn chores(thread: Rc<Thread>) {
             sweep(&thread, node, now);
         }
         thread.publish_cache_counters();
+        policies::report(&thread);
     }
 }
 

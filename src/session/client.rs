@@ -101,8 +101,8 @@ pub struct Session {
     pub(super) unnamed_recorded: bool,
     /// What the last Bind bound: Execute is accounted to it.
     pub(super) bound: Option<Arc<Judgement>>,
-    /// A judgement passed while there was no server yet.
-    pub(super) judged: Option<Arc<Judgement>>,
+    /// A judgement passed while there was no server yet, and the guard's generation then.
+    pub(super) judged: Option<(u32, Arc<Judgement>)>,
     /// No server is to be had for the message that waits: it is refused with this.
     declined: Option<Box<Refusal>>,
     /// State on its server that the client must not lose.
@@ -276,8 +276,10 @@ impl Session {
         if !oversized && !t.whole() {
             return Ok(Flow::Short);
         }
-        let judgement = match self.judged.take() {
-            Some(judgement) => judgement,
+        let generation = env.guard.generation();
+        let judged = self.judged.take().filter(|(then, _)| *then == generation);
+        let judgement = match judged {
+            Some((_, judgement)) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
             None => env.guard.judge(frontend::query(t.body()).ok_or(MALFORMED)?, &self.class),
         };
@@ -287,7 +289,7 @@ impl Session {
             // An empty query, too: it is how a client asks whether its server is there.
             if refusal.is_none() {
                 let lane = env.lane(&judgement);
-                self.judged = Some(judgement);
+                self.judged = Some((generation, judgement));
                 return Ok(Flow::Stop(Step::Server(lane)));
             }
             env.ledger.judged(&judgement);
@@ -300,7 +302,7 @@ impl Session {
             return Ok(Flow::Done);
         };
         if link.lane != env.lane(&judgement) && link.must_leave() {
-            self.judged = Some(judgement);
+            self.judged = Some((generation, judgement));
             return Ok(Flow::Stop(Step::Wait));
         }
         env.ledger.judged(&judgement);
