@@ -31,7 +31,7 @@ async fn a_canary_decides_nothing_and_says_what_it_would() {
     assert!(show(&mut console, "SHOW POLICY_CANARY").await.rows.is_empty());
     assert_eq!(refused(&mut console, "PROMOTE POLICIES").await.0, "58000");
     sluice.write_policy(&rule("writes", "block"));
-    assert_eq!(tags(&console.query("RELOAD POLICIES CANARY").await), "NCZ");
+    assert_eq!(tags(&console.query("RELOAD POLICIES CANARY").await), "CZ");
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
     client.batch_execute("UPDATE t SET n = n + 1").await.unwrap();
     client.batch_execute("SELECT n FROM t").await.unwrap();
@@ -45,11 +45,11 @@ async fn a_canary_decides_nothing_and_says_what_it_would() {
     let versions = show(&mut console, "SHOW POLICY_VERSIONS").await;
     assert_eq!(["state", "generation"].map(|column| text(&versions.rows[0], column)), ["canary", "2"]);
 
-    assert_eq!(tags(&console.query("PROMOTE POLICIES").await), "NCZ");
+    assert_eq!(tags(&console.query("PROMOTE POLICIES").await), "CZ");
     assert_eq!(client.failure("UPDATE t SET n = 1").await, "42501");
     assert!(show(&mut console, "SHOW POLICY_CANARY").await.rows.is_empty());
     // As any other version it can be taken back.
-    assert_eq!(tags(&console.query("ROLLBACK POLICIES").await), "NCZ");
+    assert_eq!(tags(&console.query("ROLLBACK POLICIES").await), "CZ");
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
 }
 
@@ -61,9 +61,9 @@ async fn a_canary_that_is_rolled_back_never_decides() {
     let client = sluice.connect().await;
     sluice.write_policy(&rule("writes", "block"));
     let frames = console.query("RELOAD POLICIES").await;
-    assert!(frames[0].field(b'M').unwrap().contains("is tried beside 1"), "{frames:?}");
+    assert!(frames.iter().any(|f| f.field(b'M').is_some_and(|said| said.contains("is tried beside 1"))), "{frames:?}");
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
-    assert_eq!(tags(&console.query("ROLLBACK POLICIES").await), "NCZ");
+    assert_eq!(tags(&console.query("ROLLBACK POLICIES").await), "CZ");
     assert_eq!(tags(&console.query("RELOAD").await), "CZ");
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
     let versions = show(&mut console, "SHOW POLICY_VERSIONS").await;
