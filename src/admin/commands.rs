@@ -310,10 +310,22 @@ pub const COMMANDS: &[Command] = &[
         columns: &[],
         own: &[],
     },
-    action("RELOAD POLICIES", What::ReloadPolicies, "Reads the policies again, also back to what was rolled back. All or nothing: with a mistake in them the ones in force stay."),
-    action("RELOAD POLICIES CANARY", What::ReloadPoliciesCanary, "Reads the policies again, and tries them beside those in force: SHOW POLICY_CANARY has what they would decide otherwise."),
+    action(
+        "RELOAD POLICIES",
+        What::ReloadPolicies,
+        "Reads the policies again, also back to what was rolled back. All or nothing: with a mistake in them the ones in force stay.",
+    ),
+    action(
+        "RELOAD POLICIES CANARY",
+        What::ReloadPoliciesCanary,
+        "Reads the policies again, and tries them beside those in force: SHOW POLICY_CANARY has what they would decide otherwise.",
+    ),
     action("PROMOTE POLICIES", What::PromotePolicies, "Puts the canary in force."),
-    action("ROLLBACK POLICIES", What::RollbackPolicies, "Drops the canary; without one, returns to the version before. It stays until the files change or RELOAD POLICIES."),
+    action(
+        "ROLLBACK POLICIES",
+        What::RollbackPolicies,
+        "Drops the canary; without one, returns to the version before. It stays until the files change or RELOAD POLICIES.",
+    ),
     Command {
         name: "KILL_CLIENT",
         argument: Some("id"),

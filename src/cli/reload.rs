@@ -20,7 +20,8 @@ async fn run(mut hangup: Signal, shared: Arc<Shared>) {
     while hangup.recv().await.is_some() {
         let shared = Arc::clone(&shared);
         // Files may be slow, and this thread also probes the servers.
-        let _ = tokio::task::spawn_blocking(move || reload::all(&shared.front, &shared.policies, "SIGHUP")).await;
+        let _ =
+            tokio::task::spawn_blocking(move || reload::all(&shared.front, &shared.policies, "SIGHUP")).await;
         tracing::info!("SIGHUP is through; settings need a restart");
     }
 }

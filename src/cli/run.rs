@@ -20,8 +20,8 @@ use super::{nofile, reload};
 use crate::admin::{self, Console};
 use crate::config::{Host, ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
-use crate::control::runtime::ControlThread;
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
+use crate::control::runtime::ControlThread;
 use crate::control::{snapshot, topology};
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
@@ -120,15 +120,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
-    start_control(
-        &control,
-        &settings,
-        servers,
-        snapshot,
-        service,
-        Arc::clone(&health),
-        &shared,
-    )?;
+    start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
 }
 
@@ -258,11 +250,7 @@ fn http_listener(address: &ListenAddr) -> Result<TcpListener, Failure> {
     Ok(TcpListener::from_std(listener)?)
 }
 
-fn data_plane(
-    shared: &Arc<Shared>,
-    threads: usize,
-    health: &http::Health,
-) -> Result<(), Failure> {
+fn data_plane(shared: &Arc<Shared>, threads: usize, health: &http::Health) -> Result<(), Failure> {
     let mut others = Vec::new();
     for index in 1..threads {
         let (deal, dealt) = mpsc::channel(DEALT);

@@ -75,4 +75,9 @@ impl Limits {
             concurrency: self.concurrency.iter().map(plain).collect(),
         }
     }
+
+    /// Bytes that it keeps alive.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.rates) + size_of_val(&*self.concurrency)
+    }
 }

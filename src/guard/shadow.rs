@@ -118,6 +118,7 @@ impl Shadow {
 fn otherwise(now: &Judgement, then: &Judgement) -> bool {
     let bounds = |judgement: &Judgement| judgement.limits.as_ref().map(|limits| limits.without_rules());
     now.lane != then.lane
+        || now.live.is_some() != then.live.is_some()
         || now.set != then.set
         || now.rewrite != then.rewrite
         || bounds(now) != bounds(then)

@@ -61,7 +61,10 @@ async fn a_canary_that_is_rolled_back_never_decides() {
     let client = sluice.connect().await;
     sluice.write_policy(&rule("writes", "block"));
     let frames = console.query("RELOAD POLICIES").await;
-    assert!(frames.iter().any(|f| f.field(b'M').is_some_and(|said| said.contains("is tried beside 1"))), "{frames:?}");
+    assert!(
+        frames.iter().any(|f| f.field(b'M').is_some_and(|said| said.contains("is tried beside 1"))),
+        "{frames:?}"
+    );
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
     assert_eq!(tags(&console.query("ROLLBACK POLICIES").await), "CZ");
     assert_eq!(tags(&console.query("RELOAD").await), "CZ");
@@ -80,5 +83,6 @@ async fn a_canary_takes_over_when_its_time_is_up() {
     sluice.signal(rustix::process::Signal::HUP);
     eventually("it is tried", || async { sluice.log().contains("generation 2 is tried beside 1") }).await;
     eventually("it decides", || async { client.batch_execute("UPDATE t SET n = 1").await.is_err() }).await;
-    eventually("it is told", || async { sluice.log().contains("generation 2 is in force; as the canary") }).await;
+    eventually("it is told", || async { sluice.log().contains("generation 2 is in force; as the canary") })
+        .await;
 }

@@ -69,7 +69,11 @@ async fn what_was_prepared_before_a_reload_is_judged_by_what_holds_now() {
     for name in ["named", "", "named"] {
         raw.send(&run(name)).await;
         let frames = raw.until_ready().await;
-        assert_eq!((tags(&frames).as_str(), frames[0].field(b'C').as_deref()), ("EZ", Some("42501")), "{name:?}");
+        assert_eq!(
+            (tags(&frames).as_str(), frames[0].field(b'C').as_deref()),
+            ("EZ", Some("42501")),
+            "{name:?}"
+        );
     }
     let labels = ["rule=\"writes\"", "action=\"block\"", "mode=\"enforce\""];
     eventually("each refusal counts", || async {
@@ -188,6 +192,7 @@ async fn names_of_rules_stay_right_when_numbers_change() {
     client.batch_execute("UPDATE t SET n = n").await.unwrap();
     client.batch_execute("SELECT * FROM t").await.unwrap();
     let shown = show(&mut console, "SHOW POLICIES").await;
-    let hits: Vec<(&str, &str)> = shown.rows.iter().map(|row| (text(row, "rule"), text(row, "hits"))).collect();
+    let hits: Vec<(&str, &str)> =
+        shown.rows.iter().map(|row| (text(row, "rule"), text(row, "hits"))).collect();
     assert_eq!(hits, [("a", "1"), ("b", "2")]);
 }

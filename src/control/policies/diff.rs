@@ -31,7 +31,8 @@ impl Diff {
         let changed = new.iter().filter_map(|(name, keys)| {
             let before = old.get(name)?;
             let all = before.keys().chain(keys.keys().filter(|key| !before.contains_key(*key)));
-            let differing: Vec<String> = all.filter(|key| before.get(*key) != keys.get(*key)).cloned().collect();
+            let differing: Vec<String> =
+                all.filter(|key| before.get(*key) != keys.get(*key)).cloned().collect();
             (!differing.is_empty()).then(|| (name.clone(), differing))
         });
         Self { added: missing_in(&new, &old), removed: missing_in(&old, &new), changed: changed.collect() }

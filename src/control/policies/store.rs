@@ -243,7 +243,9 @@ impl Store {
         if hash == now.version.hash {
             if now.canary.is_some() {
                 self.end_canary(state, Mark::Dropped);
-                return format!("the files are those of generation {generation} again; the canary is dropped");
+                return format!(
+                    "the files are those of generation {generation} again; the canary is dropped"
+                );
             }
             return format!("nothing changed; generation {generation} stays");
         }
@@ -301,7 +303,8 @@ impl Store {
         marks.for_each(|(_, mark)| *mark = end);
         let now = &state.published;
         if now.canary.is_some() {
-            let next = Published { version: Arc::clone(&now.version), rules: now.rules.clone(), canary: None };
+            let next =
+                Published { version: Arc::clone(&now.version), rules: now.rules.clone(), canary: None };
             self.publish(state, next);
         }
     }
@@ -339,7 +342,9 @@ impl Store {
             state.held = true;
             let dropped = canary.version.generation;
             tracing::warn!(trigger, "policies: the canary, generation {dropped}, is dropped");
-            return Ok(format!("the canary, generation {dropped}, is dropped; generation {generation} stays"));
+            return Ok(format!(
+                "the canary, generation {dropped}, is dropped; generation {generation} stays"
+            ));
         }
         let before = |(version, mark): &&(Arc<Version>, Mark)| {
             *mark == Mark::Replaced && version.generation < generation
@@ -389,7 +394,7 @@ impl Store {
 }
 
 fn published(version: &Arc<Version>, canary: Option<Arc<Canary>>, meters: &Meters) -> Published {
-    let labels: Vec<RuleLabel> = version.policies.rules().iter().map(label).collect();
+    let labels: Vec<RuleLabel> = version.policies.rules().iter().map(|rule| label(rule)).collect();
     Published { version: Arc::clone(version), rules: meters.rules(&labels), canary }
 }
 

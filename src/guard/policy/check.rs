@@ -62,22 +62,30 @@ impl Type {
 
 /// The fields that conditions read, as `query.kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reads(BTreeSet<(&'static str, &'static str)>);
+pub(super) struct Reads {
+    fields: BTreeSet<(&'static str, &'static str)>,
+    /// It asks `has(…)`: what is not known is an answer to it, not an absence of one.
+    pub(super) tests: bool,
+}
 
 impl Reads {
     pub(super) fn has(&self, root: &str, field: &str) -> bool {
-        self.0.iter().any(|(of, name)| *of == root && *name == field)
+        self.fields.iter().any(|(of, name)| *of == root && *name == field)
+    }
+    pub(super) fn has_root(&self, root: &str) -> bool {
+        self.fields.iter().any(|(of, _)| *of == root)
     }
     pub(super) fn add(&mut self, others: &Self) {
-        self.0.extend(&others.0);
+        self.fields.extend(&others.fields);
+        self.tests |= others.tests;
     }
     /// A verdict changes while the text and its client stay the same.
     pub(super) fn is_live(&self) -> bool {
-        self.0.iter().any(|(root, _)| LIVE_ROOTS.contains(root))
+        self.fields.iter().any(|(root, _)| LIVE_ROOTS.contains(root))
     }
     /// The facts of the statement, by name.
     pub(super) fn of_query(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().filter(|(root, _)| *root == "query").map(|(_, name)| *name)
+        self.fields.iter().filter(|(root, _)| *root == "query").map(|(_, name)| *name)
     }
 }
 
@@ -189,7 +197,8 @@ impl<'a> Checker<'a> {
             self.point_at_field(root, &select.field);
             return Type::Any;
         };
-        self.reads.0.insert((root, field));
+        self.reads.fields.insert((root, field));
+        self.reads.tests |= select.test;
         if select.test { Type::Bool } else { *ty }
     }
 

@@ -145,6 +145,23 @@ pub(super) enum Answer {
     Unknown,
 }
 
+impl Answer {
+    /// Both must hold: a no decides, whatever is not known.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
 /// What is wrong with a condition, and where in its text (bytes), if that is known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
