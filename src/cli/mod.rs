@@ -11,9 +11,15 @@ pub mod args;
 pub mod check;
 pub mod demo;
 pub mod explain;
+mod mistake;
 mod nofile;
 mod reload;
 pub mod run;
+pub mod schema;
+#[cfg(test)]
+mod scratch;
+mod suite;
+pub mod test;
 
 /// What settings and policies became, and all that is wrong with them.
 pub(crate) struct Checked {
@@ -56,6 +62,7 @@ pub(crate) fn complain(problems: &[Problem]) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::args::Schema;
 
     /// Compares a page of the manual with what the code says; `UPDATE=1` writes it again.
     fn page(name: &str, expected: &str) {
@@ -80,5 +87,8 @@ mod tests {
         page("SESSION.md", &session_page());
         page("FACTS.md", &crate::guard::policy::facts_documentation());
         page("RULES.md", &crate::guard::rules::documentation());
+        page("policy.schema.json", &super::schema::text(Schema::Policies));
+        page("cases.schema.json", &super::schema::text(Schema::Cases));
+        page("config.schema.json", &super::schema::text(Schema::Config));
     }
 }

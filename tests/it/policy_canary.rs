@@ -40,7 +40,7 @@ async fn a_canary_decides_nothing_and_says_what_it_would() {
     })
     .await;
     assert_eq!(differences(&shown), [["writes", "warn", "block", "2"]]);
-    assert_eq!(text(&shown.rows[1], "statement"), "UPDATE t SET n = ?");
+    assert_eq!(text(&shown.rows[1], "statement"), "UPDATE t SET n = $1");
     assert!(text(&shown.rows[0], "statement").starts_with("2 differ"), "{:?}", shown.rows[0]);
     let versions = show(&mut console, "SHOW POLICY_VERSIONS").await;
     assert_eq!(["state", "generation"].map(|column| text(&versions.rows[0], column)), ["canary", "2"]);

@@ -16,7 +16,8 @@ use crate::document::{Problem, Problems, Source, closest, entry, short, string, 
 use crate::guard::rules;
 use crate::guard::rules::{Given, OptType, Options};
 
-const RULE_KEYS: [&str; 21] = [
+/// What may stand in a rule.
+pub const RULE_KEYS: [&str; 21] = [
     "name",
     "finds",
     "with",

@@ -5,6 +5,7 @@
 //! what follows, `live.rs` asks again at each run; `case.rs` runs the cases beside a policy.
 
 mod case;
+mod case_load;
 mod check;
 mod condition;
 mod decide;
@@ -21,11 +22,13 @@ mod settings;
 mod template;
 mod units;
 
-pub use case::{Case, Failure, load_cases, run_cases};
+pub use case::{Case, ExpectedLimits, Failure, Outcome, run_case, run_cases};
+pub use case_load::{CASE_KEYS, EXPECTED_ACTIONS, LIMIT_KEYS, load_cases, load_cases_with, moment};
 pub use decide::decide;
 pub(super) use decide::{Asked, catalog_facts, decide_when};
 pub use decision::{Decision, Match};
 pub use live::{Live, settle};
+pub use load::RULE_KEYS;
 pub use model::{Act, Policies, Rule, RuleLimit};
 pub use packs::{PACKS, Pack};
 
@@ -33,6 +36,11 @@ pub use packs::{PACKS, Pack};
 #[must_use]
 pub fn facts_documentation() -> String {
     condition::documentation()
+}
+
+/// Every fact that conditions may read: its root and its name.
+pub fn facts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    condition::ROOTS.iter().flat_map(|root| (root.fields)().into_iter().map(|(name, _)| (root.name, name)))
 }
 
 /// Whether a condition could read it: `query.tables`.
