@@ -22,7 +22,7 @@ use crate::config::{Host, ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
-use crate::control::{snapshot, topology};
+use crate::control::{catalog, snapshot, topology};
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
 use crate::observe::{Bounds, Meters, http, log};
@@ -120,8 +120,27 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
+    read_catalogs(&control, &settings, &servers, &snapshot, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
+}
+
+/// Who has named no policy has no use for catalogs.
+fn read_catalogs(
+    control: &ControlThread,
+    settings: &Arc<Settings>,
+    servers: &Servers,
+    snapshot: &snapshot::Shared,
+    shared: &Arc<Shared>,
+) {
+    if !settings.catalog.enabled || settings.policies.is_empty() {
+        return;
+    }
+    let (known, asked) = (Arc::clone(shared), Arc::clone(&shared.catalog_asked));
+    let census: catalog::Census = Arc::new(move || known.databases());
+    let (snapshot, settings) = (Arc::clone(snapshot), Arc::clone(settings));
+    let reader = catalog::Reader::new(snapshot, servers.0.clone(), settings, census, asked);
+    control.handle().spawn(reader.run());
 }
 
 /// What the metrics page asks the pools.

@@ -1,6 +1,7 @@
 //! What is known of a database's tables, as a value: filled by `control/catalog`, or from a file by `explain`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
-    pub tables: Vec<Table>,
+    pub tables: Vec<Arc<Table>>,
     /// Schemas in which a name without one is looked for, in order.
     pub search_path: Vec<String>,
     /// Functions that are not PostgreSQL's own, by `schema.name`; one that is overloaded has its most volatile.
@@ -103,7 +104,7 @@ impl Catalog {
         } else {
             self.search_path.iter().find_map(|schema| self.index.get(&format!("{schema}.{written}")))
         };
-        self.tables.get(*at?)
+        self.tables.get(*at?).map(|table| &**table)
     }
 }
 

@@ -394,6 +394,7 @@ impl Store {
 }
 
 fn published(version: &Arc<Version>, canary: Option<Arc<Canary>>, meters: &Meters) -> Published {
+    meters.policy_generation(version.generation);
     let labels: Vec<RuleLabel> = version.policies.rules().iter().map(|rule| label(rule)).collect();
     Published { version: Arc::clone(version), rules: meters.rules(&labels), canary }
 }
