@@ -51,12 +51,26 @@ fn origins(path: &Path, problems: &mut Vec<Problem>) -> Vec<Origin> {
         return vec![Origin::Files(format!("{stem}.toml").into(), Some(path.to_owned()))];
     }
     match config::policy_files(path) {
-        Ok(files) => files.into_iter().map(beside).collect(),
+        Ok(files) => {
+            let lonely = lonely_cases(path, &files);
+            files.into_iter().map(beside).chain(lonely).collect()
+        }
         Err(problem) => {
             problems.push(problem);
             Vec::new()
         }
     }
+}
+
+/// Case files of a directory without a policy beside them: reading that policy fails, and says so.
+fn lonely_cases(directory: &Path, policies: &[PathBuf]) -> Vec<Origin> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let each = entries.filter_map(|entry| {
+        let cases = entry.path();
+        let policy = PathBuf::from(format!("{}.toml", cases.to_str()?.strip_suffix(CASES)?));
+        (!policies.contains(&policy)).then_some(Origin::Files(policy, Some(cases)))
+    });
+    each.collect()
 }
 
 fn beside(policy: PathBuf) -> Origin {

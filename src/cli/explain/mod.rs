@@ -383,11 +383,11 @@ mod tests {
     fn people_see_where_a_statement_cannot_be_read() {
         let (text, _) = explain("{\"sql\": \"SELECT a FROM t\\nWHERE a = = 1\"}", false);
         assert!(
-            text.contains("2 | WHERE a = = 1\n  |           ^ syntax error at or near \"=\"\n"),
+            text.contains("2 | WHERE a = = 1\n               |           ^ syntax error at or near \"=\"\n"),
             "{text}"
         );
         let (text, _) = explain("{\"sql\": \"SELECT 'abc\"}", false);
-        assert!(text.contains("1 | SELECT 'abc\n  |        ^ unterminated"), "{text}");
+        assert!(text.contains("1 | SELECT 'abc\n               |        ^ unterminated"), "{text}");
     }
 
     #[test]

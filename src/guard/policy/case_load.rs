@@ -427,7 +427,7 @@ mod tests {
             assert!(all.contains(part), "{part}: {all}");
         }
         let unknown = mistakes("[[case]]\nsql = 'x'\nexpect = [{ rule = 'r', action = 'blok' }]\n");
-        assert_eq!(unknown, ["c:3:33: `action` cannot be \"blok\" (did you mean \"block\"?)"]);
+        assert_eq!(unknown, ["c:3:34: `action` cannot be \"blok\" (did you mean \"block\"?)"]);
         let policies = Policies::baseline();
         let cases = "[[case]]\nsql = 'x'\nexpect = [{ rule = 'select-sta', action = 'warn' }]\n";
         let case = &load_cases(&Source::new("c", cases)).unwrap()[0];

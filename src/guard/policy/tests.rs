@@ -61,7 +61,7 @@ fn a_case_file_with_mistakes_is_refused() {
     let expected = [
         "c:1:1: the case has no `sql`",
         "c:2:1: unknown key of a case `sqll` (did you mean `sql`?)",
-        "c:3:34: `action` cannot be \"stop\" (it is warn, block or route)",
+        "c:3:34: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set, rewrite)",
         "c:4:1: the case has no `expect` (`expect = []` if nothing may fire)",
     ];
     assert_eq!(found, expected);
