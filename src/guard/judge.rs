@@ -363,10 +363,18 @@ impl Bench<'_> {
     fn judged(&self, blank: &Judgement, client: &ClientFacts, statements: &[Facts]) -> (Judgement, Decision) {
         let known = catalog_facts(&self.around, statements);
         let asked = if self.ahead.is_some() { Asked::Ahead } else { Asked::Now };
-        let mut decision = decide_when(self.policies, client, statements, &known, &self.around, asked);
+        let mut decision =
+            decide_when(self.policies, (client, blank.fingerprint), statements, &known, &self.around, asked);
         let mut judgement = blank.clone();
         if let Some(catalog) = self.ahead {
-            judgement.live = Live::of(self.policies, client, statements, &known, catalog, &mut decision);
+            judgement.live = Live::of(
+                self.policies,
+                (client, blank.fingerprint),
+                statements,
+                &known,
+                catalog,
+                &mut decision,
+            );
         }
         apply(&mut judgement, &decision, statements);
         (judgement, decision)

@@ -16,6 +16,7 @@ mod load_actions;
 mod load_select;
 mod model;
 mod packs;
+mod quick;
 mod schedule;
 mod select;
 mod settings;
