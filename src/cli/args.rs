@@ -153,6 +153,9 @@ pub struct ExplainArgs {
     /// What the session did before: `in_transaction = true, repeats = 20` (docs/FACTS.md, `session`).
     #[arg(long, value_name = "FACTS")]
     pub session: Option<String>,
+    /// What the planner would say: `rows = 1000000, seq_scan_rows = 3000000` (docs/FACTS.md, `plan`).
+    #[arg(long, value_name = "FACTS")]
+    pub plan: Option<String>,
     /// When it is: 2026-05-31T14:30:00+02:00.
     #[arg(long, value_name = "TIME")]
     pub time: Option<String>,

@@ -9,6 +9,7 @@ use super::args::{Schema, SchemaArgs};
 use crate::config::{NAMED_SECTIONS, NAMED_SETTINGS, SECTIONS, SETTINGS, Setting};
 use crate::guard::Action;
 use crate::guard::fact::{Field, Type};
+use crate::guard::plan::PlanFacts;
 use crate::guard::policy::{CASE_KEYS, EXPECTED_ACTIONS, LIMIT_KEYS, RULE_KEYS, facts};
 use crate::guard::rules::{Detector, Given, Options, detectors};
 use crate::guard::{SessionFacts, TimeFacts};
@@ -234,6 +235,7 @@ fn case_key(key: &str) -> Option<Value> {
         "time" => {
             json!({ "oneOf": [{ "type": "string" }, of_facts(TimeFacts::FIELDS, "Some facts of the time.")], "description": "When it is: 2026-05-31T14:30:00+02:00." })
         }
+        "plan" => of_facts(PlanFacts::FIELDS, "What the planner expects."),
         "params" => {
             json!({ "type": "array", "items": { "type": ["string", "number", "boolean", "object"] }, "description": "Values of its parameters, $1 first; {} is NULL." })
         }

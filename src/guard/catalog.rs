@@ -27,6 +27,8 @@ pub struct Table {
     /// `table`, `partitioned`, `partition`, `view`, `materialized view`, `foreign table`.
     pub kind: String,
     pub owner: Option<String>,
+    /// Of a partition, or a table that inherits: the table above it, as `schema.name`.
+    pub parent: Option<String>,
     /// Estimated rows; `None` if it was never analysed.
     pub rows: Option<u64>,
     /// Size in bytes without indexes.
@@ -105,6 +107,15 @@ impl Catalog {
             self.search_path.iter().find_map(|schema| self.index.get(&format!("{schema}.{written}")))
         };
         self.tables.get(*at?).map(|table| &**table)
+    }
+}
+
+impl Catalog {
+    /// How many partitions a table has.
+    #[must_use]
+    pub fn partitions_of(&self, parent: &str) -> u32 {
+        let children = self.tables.iter().filter(|table| table.parent.as_deref() == Some(parent));
+        u32::try_from(children.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -276,10 +276,8 @@ impl Session {
         if !oversized && !t.whole() {
             return Ok(Flow::Short);
         }
-        let generation = env.guard.generation();
-        let judged = self.judged.take().filter(|(then, _)| *then == generation);
-        let judgement = match judged {
-            Some((_, judgement)) => judgement,
+        let judgement = match self.judged_before(env.guard.generation()) {
+            Some(judgement) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
             None => env.guard.judge(frontend::query(t.body()).ok_or(MALFORMED)?, &self.class),
         };
@@ -289,7 +287,7 @@ impl Session {
             // An empty query, too: it is how a client asks whether its server is there.
             if refusal.is_none() {
                 let lane = env.lane(&judgement);
-                self.judged = Some((generation, judgement));
+                self.judged = Some((env.guard.generation(), judgement));
                 return Ok(Flow::Stop(Step::Server(lane)));
             }
             env.ledger.judged(&judgement);
@@ -302,7 +300,7 @@ impl Session {
             return Ok(Flow::Done);
         };
         if link.lane != env.lane(&judgement) && link.must_leave() {
-            self.judged = Some((generation, judgement));
+            self.judged = Some((env.guard.generation(), judgement));
             return Ok(Flow::Stop(Step::Wait));
         }
         env.ledger.judged(&judgement);

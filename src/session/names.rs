@@ -67,6 +67,11 @@ impl Session {
         self.names.as_ref()?.known.get(name).cloned()
     }
 
+    /// What was judged while there was no server yet, if it still holds.
+    pub(super) fn judged_before(&mut self, generation: u32) -> Option<Arc<Judgement>> {
+        self.judged.take().filter(|(then, _)| *then == generation).map(|(_, judgement)| judgement)
+    }
+
     /// It was judged by what holds now.
     pub(super) fn judged_anew(&mut self, name: &[u8], judgement: &Arc<Judgement>, generation: u32) {
         let named = match name {

@@ -92,7 +92,9 @@ impl Explainer {
         let mut problems = Vec::new();
         if args.primary.is_some() {
             let problem = Problem::new("--primary: plans are not asked for yet");
-            problems.push(problem.cure("leave it out; --catalog FILE gives sizes and indexes"));
+            problems.push(problem.cure(
+                "leave it out; --catalog FILE gives sizes and indexes, --plan what a planner would say",
+            ));
         }
         let catalog = args
             .catalog
@@ -175,6 +177,7 @@ impl Explainer {
             now: given.and_then(|given| given.now),
             who: Some(client_key(&self.class.user, &self.class.application, "")),
             params: params.as_deref(),
+            plan: given.and_then(|given| given.plan.as_ref()),
         };
         let evaluation =
             evaluate(&self.policies, &self.class, sql.as_bytes(), &GuardLimits::default(), &around);
@@ -208,6 +211,9 @@ fn given(args: &ExplainArgs) -> Result<Option<Case>, Vec<Problem>> {
     if let Some(session) = &args.session {
         text += &format!("session = {{ {session} }}\n");
     }
+    if let Some(plan) = &args.plan {
+        text += &format!("plan = {{ {plan} }}\n");
+    }
     if let Some(time) = &args.time {
         text += &format!("time = {}\n", quoted(time));
     }
@@ -217,8 +223,10 @@ fn given(args: &ExplainArgs) -> Result<Option<Case>, Vec<Problem>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let source: Arc<Source> =
-        Source::new("--session, --time, --params", format!("[[case]]\nsql = ''\nexpect = []\n{text}"));
+    let source: Arc<Source> = Source::new(
+        "--session, --plan, --time, --params",
+        format!("[[case]]\nsql = ''\nexpect = []\n{text}"),
+    );
     Ok(load_cases(&source)?.pop())
 }
 
@@ -340,6 +348,7 @@ mod tests {
         let scratch = crate::cli::scratch::Scratch::new("explain");
         let rules = "[[rule]]\nname = 'held'\nwhen = 'query.read_only && session.transaction_seconds > 5.0'\naction = 'block'\n\
                      [[rule]]\nname = 'night'\nwhen = 'query.read_only && time.hour < 6'\naction = 'warn'\n\
+                     [[rule]]\nname = 'plan'\nwhen = 'plan.rows == 5'\naction = 'warn'\n\
                      [[rule]]\nname = 'big'\nwhen = 'catalog.rows > 10'\naction = 'limit'\nlimit = { timeout = '5s' }\n\
                      set = { lock_timeout = '1s' }\n";
         let file = scratch.write("p.toml", rules);
@@ -353,11 +362,12 @@ mod tests {
         };
         let nothing = of(&[]);
         assert_eq!(nothing["verdict"]["action"], "allow");
-        assert_eq!(nothing["unanswered"], serde_json::json!(["held", "night", "big"]));
+        assert_eq!(nothing["unanswered"], serde_json::json!(["held", "night", "plan", "big"]));
         assert_eq!(nothing["depends"][0], serde_json::json!({ "rule": "held", "on": ["session"] }));
         let session = of(&["--session", "transaction_seconds = 9"]);
         assert_eq!(session["verdict"]["rule"], "held");
         assert_eq!(of(&["--time", "2026-05-31T03:00:00Z"])["verdict"]["rule"], "night");
+        assert_eq!(of(&["--plan", "rows = 5"])["verdict"]["rule"], "plan");
         let big = of(&["--catalog", catalog.to_str().unwrap()]);
         assert_eq!(big["verdict"]["limits"], serde_json::json!({ "timeout": "5s" }));
         assert_eq!(big["set"], serde_json::json!({ "lock_timeout": "1000ms" }));

@@ -30,6 +30,7 @@ struct Known {
     indexes: BTreeMap<Oid, Index>,
     definition: Option<String>,
     children: Vec<Oid>,
+    parent: Option<Oid>,
     /// What was published of it.
     table: Arc<Table>,
     /// Not published as it is now.
@@ -97,6 +98,10 @@ impl State {
     pub(super) fn child_of(&mut self, child: Oid, parent: Oid) {
         if let Some(parent) = self.tables.get_mut(&parent) {
             parent.children.push(child);
+        }
+        if let Some(child) = self.tables.get_mut(&child) {
+            child.stale |= child.parent != Some(parent);
+            child.parent = Some(parent);
         }
     }
 
@@ -217,10 +222,18 @@ impl State {
             .filter(|(_, known)| !known.children.is_empty())
             .map(|(oid, known)| (*oid, self.sum(known, 0)))
             .collect();
+        let parents: HashMap<Oid, String> = sums
+            .keys()
+            .filter_map(|oid| self.tables.get(oid).map(|known| (*oid, known)))
+            .map(|(oid, known)| (oid, format!("{}.{}", known.relation.schema, known.relation.name)))
+            .collect();
         for (oid, known) in &mut self.tables {
             let sum = sums.get(oid);
             if known.stale || sum.is_some() {
-                known.table = Arc::new(known.publish(sum.copied()));
+                known.table = Arc::new(Table {
+                    parent: known.parent.and_then(|parent| parents.get(&parent).cloned()),
+                    ..known.publish(sum.copied())
+                });
                 known.stale = false;
             }
         }
@@ -297,6 +310,7 @@ impl Known {
             row_security: *row_security,
             dead_share: (live + dead > 0).then(|| *dead as f64 / (live + dead) as f64),
             analyzed: *analyzed,
+            parent: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::model::Policies;
 use crate::document::{Problem, Source, closest, short};
 use crate::guard::catalog::Catalog;
+use crate::guard::plan::PlanFacts;
 use crate::guard::{
     Action, Circumstances, Class, GuardLimits, Judgement, Lane, Limits, SessionFacts, TimeFacts, client_key,
     evaluate,
@@ -27,6 +28,7 @@ pub struct Case {
     pub time: Option<TimeFacts>,
     /// Seconds since 1970.
     pub now: Option<i64>,
+    pub plan: Option<PlanFacts>,
     /// As text, `$1` first; `None` is NULL.
     pub params: Option<Vec<Option<String>>>,
     /// Rules that match, with their actions, observed ones too. Order does not matter.
@@ -129,6 +131,7 @@ pub fn run_case(policies: &Policies, case: &Case) -> Outcome {
         now: case.now,
         who: Some(client_key(&case.class.user, &case.class.application, "")),
         params: params.as_deref(),
+        plan: case.plan.as_ref(),
     };
     let evaluation = evaluate(policies, &case.class, case.sql.as_bytes(), &GuardLimits::default(), &around);
     let judgement = with_params(&evaluation.judgement, params.as_deref().unwrap_or_default());

@@ -11,10 +11,11 @@ use super::units;
 use crate::document::{Problem, Problems, Source, closest, entry, short, string, tables, wrong_type};
 use crate::guard::catalog::Catalog;
 use crate::guard::fact::{Field, Type};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{Action, Class, Lane, SessionFacts, TimeFacts, catalog_text};
 
 /// What may stand in a case.
-pub const CASE_KEYS: [&str; 14] = [
+pub const CASE_KEYS: [&str; 15] = [
     "name",
     "sql",
     "user",
@@ -24,6 +25,7 @@ pub const CASE_KEYS: [&str; 14] = [
     "session",
     "time",
     "params",
+    "plan",
     "expect",
     "route",
     "limits",
@@ -61,9 +63,7 @@ pub fn load_cases_with(source: &Arc<Source>, read: ReadFile<'_>) -> Result<Vec<C
     let of_all = catalog(top, read, &mut problems);
     let mut cases = Vec::new();
     for (span, table) in tables(top, "case", &mut problems) {
-        problems.refuse_unknown_keys(table, "key of a case", &CASE_KEYS, |key| {
-            (key == "plan").then(|| "there are no facts of plans yet".to_owned())
-        });
+        problems.refuse_unknown_keys(table, "key of a case", &CASE_KEYS, |_| None);
         cases.push(case(span, table, of_all.as_ref(), read, &mut problems));
     }
     if problems.is_empty() { Ok(cases) } else { Err(problems.finish()) }
@@ -104,6 +104,7 @@ fn case(
         time,
         now,
         params: params(table, problems),
+        plan: entry(table, "plan").and_then(|value| facts(value, "plan", PlanFacts::FIELDS, problems)),
         expect,
         spans,
         route: route(table, problems),
@@ -356,6 +357,7 @@ mod tests {
     fn a_case_says_what_is_known_around_its_statement() {
         let rules = "[[rule]]\nname = 'big'\nwhen = 'catalog.rows > 1000'\naction = 'block'\n\
                      [[rule]]\nname = 'long'\nwhen = 'session.transaction_seconds > 5.0'\naction = 'warn'\n\
+                     [[rule]]\nname = 'scan'\nwhen = 'plan.rows > 9000'\naction = 'block'\n\
                      [[rule]]\nname = 'night'\nwhen = 'query.read_only && time.hour < 6'\naction = 'warn'\n\
                      [[rule]]\nname = 'like'\nfinds = 'leading-wildcard-like'\naction = 'block'\n";
         let case = |keys: &str, expect: &str| {
@@ -374,6 +376,7 @@ mod tests {
             case("params = ['%x']", &fires("like", "block")),
             case("params = ['x%']", ""),
             case("params = [{}]", ""),
+            case("plan = { rows = 10000 }", &fires("scan", "block")),
         ];
         assert_eq!(run(rules, &all.concat()), Vec::<String>::new());
         let for_all = format!("{table}\n{}", case("", &fires("big", "block")));
@@ -411,12 +414,12 @@ mod tests {
     #[test]
     fn mistakes_in_cases_have_a_place_and_a_cure() {
         let found = mistakes(
-            "[[case]]\nsql = 'x'\nexpect = []\nplan = {}\nsession = { in_transction = true, repeats = 'x' }\n\
+            "[[case]]\nsql = 'x'\nexpect = []\nplan = { rows = 'x' }\nsession = { in_transction = true, repeats = 'x' }\n\
              time = 'noon'\nparams = [[1]]\nlimits = { timeout = 5 }\ncatalog = 'file.json'\n",
         );
         let all = found.join("\n");
         for part in [
-            "c:4:1: unknown key of a case `plan` (there are no facts of plans yet)",
+            "c:4:17: `rows` must be",
             "c:5:13: unknown fact of `session` `in_transction` (did you mean `in_transaction`?)",
             "`repeats` must be",
             "c:6:8: `time` is no moment",
