@@ -328,7 +328,7 @@ fn action(text: &Spanned<&str>, problems: &mut Problems) -> Option<Action> {
     if found.is_none() {
         let names = EXPECTED_ACTIONS.map(Action::name);
         let message = format!("`action` cannot be \"{}\"", short(text.get_ref()));
-        problems.add(text.span(), message).cure = Some(match closest(text.get_ref(), names.into_iter()) {
+        problems.add(text.span(), message).cure = Some(match closest(text.get_ref(), names) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("it is one of {}", names.join(", ")),
         });
