@@ -132,7 +132,7 @@ pub struct Class {
     pub application: Box<str>,
     pub standard_conforming_strings: bool,
     /// The client's encoding is one in which every byte below 0x80 is ASCII (UTF8, LATIN1, SQL_ASCII, …).
-    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`.
+    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`: a session masks it.
     pub ascii_safe_encoding: bool,
 }
 

@@ -42,6 +42,7 @@ mod policy_canary;
 mod policy_reload;
 mod reload;
 mod crowd;
+mod sql_prepare;
 mod startup;
 mod statement_names;
 mod auth;
