@@ -15,8 +15,8 @@ mod terms;
 mod url;
 mod value;
 
-pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
-pub use policy_path::{BUILT_IN, PolicyPath};
+pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_files, policy_sources, text_file};
+pub use policy_path::{PolicyPath, is_pack};
 pub use print::{documentation, print};
 pub use settings::{
     AdminSettings, AuthSettings, ClientTlsSettings, DatabaseSettings, GuardSettings, LimitSettings,

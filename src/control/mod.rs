@@ -5,6 +5,8 @@ pub mod lag;
 pub mod learned;
 /// The thread they run on.
 pub mod runtime;
+/// The policies' versions.
+pub mod policies;
 /// The one immutable value they publish.
 pub mod snapshot;
 /// Which servers are up.

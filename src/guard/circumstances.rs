@@ -37,7 +37,8 @@ impl From<&Class> for ClientFacts {
 
 fact_table! {
     /// What the session did before this statement: `session.…`.
-    #[derive(Clone, Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    #[serde(default)]
     pub struct SessionFacts {
         /// A transaction block is open.
         always in_transaction: bool = false;
@@ -66,7 +67,8 @@ fact_table! {
 
 fact_table! {
     /// When it is, in the zone of the policy: `time.…`.
-    #[derive(Clone, Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    #[serde(default)]
     pub struct TimeFacts {
         /// Hour of the day, 0 to 23.
         always hour: u32 = 0;

@@ -14,6 +14,7 @@ use super::facts::{Facts, ReadOptions, Reading, read, with_views};
 use super::policy::{
     Asked, Decision, Learned, Live, Policies, Text, allow_key, catalog_facts, decide_by_list, decide_when,
 };
+use super::shadow::{Report, Shadow};
 use super::sql::Wanted;
 use super::{Action, Circumstances, Class, ClientFacts, Effects, Judgement, Kind, Lane, route, sql};
 
@@ -58,6 +59,10 @@ const MAX_NORMALIZED: usize = 1024;
 /// Judges the statements of one thread's clients.
 pub struct Guard {
     policies: Arc<Policies>,
+    /// Policies that are tried beside them.
+    shadow: Option<Shadow>,
+    /// Counts what changes verdicts: policies, catalogs.
+    generation: u32,
     limits: GuardLimits,
     /// By database.
     catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>,
@@ -87,12 +92,14 @@ impl Guard {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
             wanted: policies.reads_literals(),
+            classes: Classes::new(hasher.clone(), policies.reads_application()),
             policies,
+            shadow: None,
+            generation: 0,
             limits,
             learned: Vec::new(),
             met: HashSet::with_hasher(hasher.clone()),
             catalogs: Arc::default(),
-            classes: Classes::new(hasher.clone()),
             hasher,
             texts: Verdicts::new(limits.cache_bytes / 2),
             shapes: Verdicts::new(limits.cache_bytes / 2),
@@ -112,12 +119,34 @@ impl Guard {
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
         self.wanted = policies.reads_literals();
         self.policies = policies;
+        self.generation += 1;
         self.forget();
+    }
+
+    /// Policies to try beside those in force, or none. Statements seen before are judged anew, by both.
+    pub fn set_shadow(&mut self, policies: Option<Arc<Policies>>) {
+        if self.shadow.is_none() && policies.is_none() {
+            return;
+        }
+        self.shadow = policies.map(Shadow::new);
+        self.forget();
+    }
+
+    /// What those would have decided otherwise, since this was asked last.
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.shadow.as_mut().map(Shadow::take)
+    }
+
+    /// A judgement made under another generation may not hold any more.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Other catalogs from now on. What was judged by the old ones is forgotten.
     pub fn set_catalogs(&mut self, catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>) {
         self.catalogs = catalogs;
+        self.generation += 1;
         self.forget();
     }
 
@@ -133,11 +162,26 @@ impl Guard {
         Bench { policies: &self.policies, class, limits: &self.limits, around, ahead: Some(catalog) }
     }
 
+    /// Asks the canary about what was just judged.
+    fn try_out(&mut self, class: &Class, text: &[u8], shape: Option<(&[u8], bool)>, now: &Judgement) {
+        if !self.shadow.as_mut().is_some_and(Shadow::has_time) {
+            return;
+        }
+        let Some(policies) = self.shadow.as_ref().map(|shadow| Arc::clone(&shadow.policies)) else { return };
+        // Read once more: a canary is bounded in what it may cost.
+        let then = Bench { policies: &policies, ..self.bench(class) }.evaluate(text, shape).judgement;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.compare(&self.policies, now, &then);
+        }
+    }
+
     fn forget(&mut self) {
         self.texts.clear();
         self.shapes.clear();
-        self.classes.clear();
         self.met.clear();
+        let applications =
+            [Some(&self.policies), self.shadow.as_ref().map(|shadow| &shadow.policies)].into_iter().flatten();
+        self.classes.clear(applications.into_iter().any(|policies| policies.reads_application()));
         self.doorkeeper = Doorkeeper::new();
     }
 
@@ -210,6 +254,7 @@ impl Guard {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|info| (&buffer[..fingerprint_len], info.cacheable));
                 let evaluation = self.bench(class).evaluate(text, shape);
+                self.try_out(class, text, shape, &evaluation.judgement);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 self.learn(text, shape, class, id, &evaluation);
                 // What was rewritten, or could not be, is this text and no other of its shape.

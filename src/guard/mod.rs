@@ -8,6 +8,7 @@ use std::sync::Arc;
 mod bypass_tests;
 mod cache;
 pub mod catalog;
+pub mod catalog_text;
 mod circumstances;
 mod effects;
 pub mod fact;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod policy;
 pub mod route;
 pub mod rules;
+pub mod shadow;
 pub mod sql;
 #[cfg(test)]
 mod tests;

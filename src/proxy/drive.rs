@@ -22,6 +22,7 @@ pub(super) use super::closed::Closed;
 use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
+use super::policies;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::{Effects, Lane};
 use crate::observe::counters::{ClientState, Timeout};
@@ -360,6 +361,7 @@ impl Drive {
         let thread = Rc::clone(&self.thread);
         let ident = Rc::clone(&self.ident);
         let mut from = 0;
+        policies::follow(&thread, work);
         loop {
             let mut up = Outlet::new(input, &mut work.spill);
             if let Some(server) = &mut self.server
@@ -379,7 +381,7 @@ impl Drive {
                 ledger: &mut books,
                 max_statement_bytes: thread.shared.max_statement_bytes,
                 prepared_bytes: thread.shared.prepared_bytes,
-                replicas: ident.may_route,
+                replicas: ident.may_route && work.routes,
                 reuse_unnamed: ident.reuse_unnamed,
                 refused_pins: thread.shared.refused_pins,
                 may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),

@@ -226,8 +226,7 @@ pub(super) fn ident(
     let value = |name: &str| reported.iter().find(|(n, _)| n.as_ref() == name).map(|(_, v)| v.as_ref());
     let conforming = value("standard_conforming_strings") != Some("off");
     let shared = &thread.shared;
-    let application =
-        if shared.reads_application { settings.get("application_name").unwrap_or_default() } else { "" };
+    let application = settings.get("application_name").unwrap_or_default();
     let class = Class {
         user: key.user.clone(),
         database: key.database.clone(),
@@ -245,7 +244,7 @@ pub(super) fn ident(
     Ident {
         class: Arc::new(class),
         settings,
-        may_route: shared.may_route && mode != Mode::Session,
+        may_route: !shared.replicas.is_empty() && mode != Mode::Session,
         reuse_unnamed: pool.terms.reuse_unnamed,
         schema: shared.schema(&key.database),
         custom_settings: RefCell::default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::deadlines;
+use super::policies;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -29,6 +30,7 @@ async fn chores(thread: Rc<Thread>) {
         thread.take_catalogs();
         thread.publish_cache_counters();
         thread.hand_on_learned();
+        policies::report(&thread);
     }
 }
 

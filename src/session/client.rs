@@ -110,8 +110,8 @@ pub struct Session {
     /// What the last Bind bound: Execute is accounted to it.
     pub(super) bound: Option<Arc<Judgement>>,
     pub(super) bound_told: Option<ToldColumns>,
-    /// A judgement passed while there was no server yet.
-    pub(super) judged: Option<Arc<Judgement>>,
+    /// A judgement passed while there was no server yet, and the guard's generation then.
+    pub(super) judged: Option<(u32, Arc<Judgement>)>,
     /// No server is to be had for the message that waits: it is refused with this.
     declined: Option<Box<Refusal>>,
     /// State on its server that the client must not lose.
@@ -291,7 +291,7 @@ impl Session {
         if !oversized && !t.whole() {
             return Ok(Flow::Short);
         }
-        let judgement = match self.judged.take() {
+        let judgement = match self.judged_before(env.guard.generation()) {
             Some(judgement) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
             None => self.judge(env, frontend::query(t.body()).ok_or(MALFORMED)?),
@@ -302,7 +302,7 @@ impl Session {
             // An empty query, too: it is how a client asks whether its server is there.
             if refusal.is_none() {
                 let lane = env.lane(&judgement);
-                self.judged = Some(judgement);
+                self.judged = Some((env.guard.generation(), judgement));
                 return Ok(Flow::Stop(Step::Server(lane)));
             }
             env.ledger.judged(&judgement);
@@ -315,7 +315,7 @@ impl Session {
             return Ok(Flow::Done);
         };
         if link.lane != env.lane(&judgement) && link.must_leave() {
-            self.judged = Some(judgement);
+            self.judged = Some((env.guard.generation(), judgement));
             return Ok(Flow::Stop(Step::Wait));
         }
         env.ledger.judged(&judgement);

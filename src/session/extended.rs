@@ -12,7 +12,7 @@ use super::names::Named;
 use super::prepared::PREFIX;
 use super::reuse::{close_unnamed, send_named, send_parse, send_unnamed};
 use super::turn::{Flow, Turn};
-use crate::guard::{Effects, Judgement, Lane};
+use crate::guard::{Action, Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::{self, Target};
 use crate::wire::{reply, sqlstate};
@@ -66,8 +66,9 @@ impl Session {
         };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
+        let generation = env.guard.generation();
         let told = (!parse.name.is_empty()).then(Arc::default);
-        let named = Named { statement, judgement, serial: 0, reused, told };
+        let named = Named { statement, judgement, generation, serial: 0, reused, told };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -161,17 +162,8 @@ impl Session {
         if let Some(flow) = self.columns_may_differ(&named, t) {
             return Ok(flow);
         }
-        if !named.judgement.like_params.is_empty() {
-            if !t.whole() && t.header.total <= BIND_LOOK_MAX {
-                return Ok(Flow::Short);
-            }
-            named.judgement = with_values(&named.judgement, bind.rest, t.whole());
-            env.ledger.judged(&named.judgement);
-            if let Some(refusal) = self.refusal(&named.judgement) {
-                self.refuse(refusal, t);
-                return Ok(Flow::Done);
-            }
-            self.notices(&named.judgement, t);
+        if let Some(stop) = self.judge_bind(bind.statement, &mut named, bind.rest, env, t) {
+            return Ok(stop);
         }
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
@@ -200,6 +192,42 @@ impl Session {
         }
         (self.bound, self.bound_told) = (Some(named.judgement), named.told);
         Ok(Flow::Done)
+    }
+
+    /// What was judged when it was prepared, judged again where the verdict may be another now: with these values, or
+    /// by policies that came since.
+    fn judge_bind<L: Ledger>(
+        &mut self,
+        name: &[u8],
+        named: &mut Named,
+        rest: &[u8],
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Option<Flow> {
+        let generation = env.guard.generation();
+        let anew = named.generation != generation;
+        if anew {
+            named.judgement = self.judge(env, named.statement.text());
+        }
+        // What is blocked only now stays prepared, and is refused each time.
+        let blocked = named.judgement.action == Action::Block;
+        if !anew && !blocked && named.judgement.like_params.is_empty() {
+            return None;
+        }
+        if !named.judgement.like_params.is_empty() && !t.whole() && t.header.total <= BIND_LOOK_MAX {
+            return Some(Flow::Short);
+        }
+        if anew {
+            self.judged_anew(name, &named.judgement, generation);
+        }
+        named.judgement = with_values(&named.judgement, rest, t.whole());
+        env.ledger.judged(&named.judgement);
+        if let Some(refusal) = self.refusal(&named.judgement) {
+            self.refuse(refusal, t);
+            return Some(Flow::Done);
+        }
+        self.notices(&named.judgement, t);
+        None
     }
 
     /// Passes what of the message stands behind its first `head` bytes.
@@ -419,6 +447,9 @@ impl Session {
                 b'B' => match frontend::bind(body) {
                     Some(bind) if bind.statement.is_empty() => continue,
                     Some(bind) => match self.lookup(bind.statement) {
+                        Some(named) if named.generation != env.guard.generation() => {
+                            self.judge(env, named.statement.text()).lane
+                        }
                         Some(named) => named.judgement.lane,
                         None => return Lane::Primary,
                     },

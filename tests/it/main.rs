@@ -40,6 +40,8 @@ mod route_replica;
 mod metrics;
 mod console;
 mod shutdown;
+mod policy_canary;
+mod policy_reload;
 mod reload;
 mod crowd;
 mod sql_prepare;

@@ -106,7 +106,8 @@ impl<'e> Asking<'e> {
         let needs_time = rule.reads_time() && subject.around.time.is_none();
         let time = subject.around.now.filter(|_| needs_time);
         let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));
-        let around = Circumstances { time: time.as_ref().or(subject.around.time), ..*subject.around };
+        let told = subject.around.time;
+        let around = Circumstances { time: time.as_ref().or(told), ..*subject.around };
         let subject = &Subject { around: &around, ..*subject };
         let narrowed = selected(rule, subject);
         if narrowed == Answer::No {
@@ -130,7 +131,7 @@ impl<'e> Asking<'e> {
                 }
             }
         }
-        let met = self.condition(rule, subject);
+        let met = self.condition(rule, subject, told);
         let waits = rule.when.as_ref().is_some_and(|condition| {
             // What is known already may decide alone; `has(…)` would take what is not known yet for an answer.
             condition.reads.is_live() && (met == Answer::Unknown || condition.reads.tests)
@@ -146,7 +147,8 @@ impl<'e> Asking<'e> {
         }
     }
 
-    fn condition(&mut self, rule: &Rule, subject: &Subject<'_>) -> Answer {
+    /// `told`: the time, if somebody said one.
+    fn condition(&mut self, rule: &Rule, subject: &Subject<'_>, told: Option<&TimeFacts>) -> Answer {
         let Some(condition) = &rule.when else { return Answer::Yes };
         if let Some(answer) = condition.ask_quickly(subject) {
             return answer;
@@ -158,7 +160,14 @@ impl<'e> Asking<'e> {
             }
             return self.zoned.as_ref().map_or(Answer::Unknown, |(_, context)| condition.ask(context));
         }
-        condition.ask(self.context.get_or_insert_with(|| context(self.env, subject, self.reads)))
+        let (env, reads) = (self.env, self.reads);
+        condition.ask(self.context.get_or_insert_with(|| {
+            // For all rules without a zone, whichever of them comes first.
+            let now = subject.around.now.filter(|_| reads.has_root("time"));
+            let time = now.and_then(|now| TimeFacts::at(now, &jiff::tz::TimeZone::UTC));
+            let around = Circumstances { time: told.or(time.as_ref()), ..*subject.around };
+            context(env, &Subject { around: &around, ..*subject }, reads)
+        }))
     }
 }
 

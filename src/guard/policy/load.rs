@@ -19,7 +19,8 @@ use crate::document::{Problem, Problems, Source, closest, entry, short, string, 
 use crate::guard::rules;
 use crate::guard::rules::{Given, OptType, Options};
 
-const RULE_KEYS: [&str; 22] = [
+/// What may stand in a rule.
+pub const RULE_KEYS: [&str; 22] = [
     "name",
     "finds",
     "with",

@@ -6,6 +6,7 @@
 
 mod allow;
 mod case;
+mod case_load;
 mod check;
 mod columns;
 mod condition;
@@ -30,11 +31,13 @@ mod units;
 
 pub(super) use allow::key as allow_key;
 pub use allow::{AllowList, Learned, ListMode, read_learned, write_learned};
-pub use case::{Case, Failure, load_cases, run_cases};
+pub use case::{Case, ExpectedLimits, Failure, Outcome, run_case, run_cases};
+pub use case_load::{CASE_KEYS, EXPECTED_ACTIONS, LIMIT_KEYS, load_cases, load_cases_with, moment};
 pub use decide::decide;
 pub(super) use decide::{Asked, catalog_facts, decide_by_list, decide_when};
 pub use decision::{Decision, Match};
 pub use live::{Live, settle};
+pub use load::RULE_KEYS;
 pub use model::{Act, Policies, Rule, RuleLimit};
 pub use packs::{PACKS, Pack};
 pub(super) use rewrite::Text;
@@ -43,6 +46,11 @@ pub(super) use rewrite::Text;
 #[must_use]
 pub fn facts_documentation() -> String {
     condition::documentation()
+}
+
+/// Every fact that conditions may read: its root and its name.
+pub fn facts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    condition::ROOTS.iter().flat_map(|root| (root.fields)().into_iter().map(|(name, _)| (root.name, name)))
 }
 
 /// Whether a condition could read it: `query.tables`.

@@ -130,6 +130,19 @@ impl Rule {
         }
     }
 
+    /// What its answer depends on that a run knows and the text does not.
+    #[must_use]
+    pub fn depends_on(&self) -> Vec<&'static str> {
+        let mut on: Vec<&'static str> = LIVE_ROOTS.into_iter().filter(|root| self.reads_root(root)).collect();
+        if self.schedule.reads_time() && !on.contains(&"time") {
+            on.push("time");
+        }
+        if self.schedule.share.is_some() {
+            on.push("the client's share");
+        }
+        on
+    }
+
     pub(super) fn reads_time(&self) -> bool {
         self.reads_root("time")
     }
