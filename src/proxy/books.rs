@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::thread::{Ident, Thread};
-use crate::guard::{Effects, Judgement};
+use crate::guard::{Effects, Judgement, Per};
 use crate::observe::counters::PoolMeter;
-use crate::session::Ledger;
+use crate::session::{Admission, Ask, Ledger, Limit};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;
@@ -75,6 +75,18 @@ impl Ledger for Books<'_> {
 
     fn schema_changed(&mut self) {
         self.ident.schema.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn key(&self, rule: &str, per: Per, value: &[u8]) -> u64 {
+        self.thread.shared.throttles.key(rule, per, value)
+    }
+
+    fn admit(&mut self, asks: &[Ask]) -> Admission {
+        self.thread.shared.throttles.admit(asks)
+    }
+
+    fn limited(&mut self, rule: u32, limit: Limit) {
+        self.thread.meters.limited(&self.thread.shared.rules, rule, limit);
     }
 
     fn left_state(&mut self, fingerprint: u64) {

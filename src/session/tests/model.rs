@@ -64,6 +64,28 @@ impl Model {
         }
     }
 
+    /// What runs is cancelled: nothing more of it is said. (Whatever it was, it is not taken back.)
+    pub(super) fn cancel(&mut self) {
+        let mut ready = Vec::new();
+        let mut out = &self.out[..];
+        let mut status = self.status;
+        while let Some(h) = frame::peek(out, frame::server_limit).unwrap() {
+            if out[0] == b'Z' {
+                ready.push(());
+                status = out[HEADER];
+            }
+            out = &out[h.total..];
+        }
+        self.out.clear();
+        self.status = if status == b'I' { b'I' } else { b'E' };
+        reply::error_response(&mut self.out, reply::Severity::Error, *b"57014", "canceled", "", "");
+        if ready.is_empty() {
+            self.skips = true;
+        } else {
+            self.ready();
+        }
+    }
+
     /// What the pool's reset query does.
     pub(super) fn reset(&mut self) {
         self.statements.clear();
