@@ -176,7 +176,7 @@ impl Explainer {
 
 fn explanation<'a>(
     sql: &'a str,
-    evaluation: &'a Evaluation<'_>,
+    evaluation: &'a Evaluation,
     policies: &'a Policies,
     nothing: &'a Facts,
 ) -> Explanation<'a> {
@@ -198,8 +198,8 @@ fn explanation<'a>(
 }
 
 /// What the rules that matched say, then the detectors that no matching rule speaks for.
-fn findings(statements: &[Facts], decision: &Decision<'_>) -> Vec<Finding> {
-    let of_rule = |found: &crate::guard::policy::Match<'_>| Finding {
+fn findings(statements: &[Facts], decision: &Decision) -> Vec<Finding> {
+    let of_rule = |found: &crate::guard::policy::Match| Finding {
         rule: found.rule.name.to_string(),
         message: found.message.clone(),
         hint: found.hint.clone(),
@@ -240,7 +240,7 @@ fn verdict<'a>(judgement: &Judgement, policies: &'a Policies) -> Verdict<'a> {
     }
 }
 
-fn for_people(evaluation: &Evaluation<'_>, policies: &Policies, out: &mut impl Write) -> io::Result<()> {
+fn for_people(evaluation: &Evaluation, policies: &Policies, out: &mut impl Write) -> io::Result<()> {
     let Evaluation { judgement, reading, decision } = evaluation;
     let mut line = |name: &str, text: &str| writeln!(out, "{name:<12} {text}");
     line("statement", &judgement.normalized)?;

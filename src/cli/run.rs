@@ -88,7 +88,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         top_fingerprints: settings.metrics.top_fingerprints,
         tracked_fingerprints: settings.metrics.tracked_fingerprints,
     });
-    let labels: Vec<RuleLabel> = policies.rules().iter().map(label).collect();
+    let labels: Vec<RuleLabel> = policies.rules().iter().map(|rule| label(rule)).collect();
     let rules = meters.rules(&labels);
     meters.policy_load(true, SystemTime::now());
     let servers = topology::servers(&settings)?;

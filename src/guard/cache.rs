@@ -206,6 +206,14 @@ fn size_of_judgement(judgement: &Judgement) -> usize {
         + judgement.complaints.iter().map(complaint).sum::<usize>()
         + size_of_val(&*judgement.hits)
         + size_of_val(&*judgement.like_params)
+        + judgement.live.as_deref().map_or(0, super::Live::size)
+        + judgement.limits.as_deref().map_or(0, super::Limits::size)
+        + judgement
+            .set
+            .iter()
+            .map(|(name, value)| size_of_val(name) * 2 + name.len() + value.len())
+            .sum::<usize>()
+        + judgement.rewrite.as_deref().map_or(0, str::len)
         + judgement.with_wildcard.as_deref().map_or(0, size_of_judgement)
 }
 

@@ -127,15 +127,50 @@ impl CatalogFacts {
 }
 
 /// All that is known around a statement. What is `None` is not known: conditions that read it have no answer.
+///
+/// [`super::Guard::judge`] needs none of it: what it cannot know yet (session, time, parameters, client) stands open in
+/// [`super::Judgement::live`], and [`super::settle`] gives the verdict of a run. Only what the policies read has to be
+/// filled in: [`super::policy::Policies::reads_session`], `reads_time` (`now`), `reads_params`, `reads_share` (`who`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Circumstances<'a> {
     pub catalog: Option<&'a Catalog>,
     pub session: Option<&'a SessionFacts>,
+    /// Made of `now` in the zone of each rule; who asks gives `now`, and this only to say another time than that.
     pub time: Option<&'a TimeFacts>,
+    /// Seconds since 1970-01-01 UTC.
+    pub now: Option<i64>,
+    /// Which client it is, for `share`: see [`client_key`]. The same for all connections that should be treated alike.
+    pub who: Option<u64>,
     /// Values of parameters as the client sent them, `$1` first; `None` where they are not known. An inner `None` is
     /// NULL, and so is nothing that was sent in binary.
     pub params: Option<&'a [Option<&'a [u8]>]>,
 }
+
+/// The client as `share` counts it: stable over runs and machines.
+#[must_use]
+pub fn client_key(user: &str, application: &str, address: &str) -> u64 {
+    super::sql::fingerprint(format!("{user}\0{application}\0{address}").as_bytes())
+}
+
+impl TimeFacts {
+    /// The time in a zone; `None` outside of the years that calendars have.
+    #[must_use]
+    pub fn at(unix: i64, zone: &jiff::tz::TimeZone) -> Option<Self> {
+        let local = zone.to_datetime(jiff::Timestamp::from_second(unix).ok()?);
+        Some(Self {
+            hour: u32::try_from(local.hour()).ok()?,
+            minute: u32::try_from(local.minute()).ok()?,
+            weekday: WEEKDAYS[usize::from(local.weekday().to_monday_zero_offset().unsigned_abs()) % 7]
+                .to_owned(),
+            date: local.date().to_string(),
+            unix,
+        })
+    }
+}
+
+/// As `days` and `time.weekday` name them.
+pub const WEEKDAYS: [&str; 7] =
+    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// A statement, who asks, and all that is known around it: what rules are asked about.
 #[derive(Clone, Copy, Debug)]

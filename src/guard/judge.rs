@@ -11,8 +11,8 @@ use ahash::RandomState;
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read};
-use super::policy::{Decision, Policies, decide};
-use super::{Circumstances, Class, Effects, Judgement, Kind, route, sql};
+use super::policy::{Asked, Decision, Live, Policies, catalog_facts, decide_when};
+use super::{Action, Circumstances, Class, ClientFacts, Effects, Judgement, Kind, Lane, route, sql};
 
 /// Bounds of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,11 @@ impl Guard {
         self.forget();
     }
 
-    fn catalog(&self, class: &Class) -> Option<&Catalog> {
-        self.catalogs.get(&class.database).map(|catalog| &**catalog)
+    /// Judges before the run: what changes from run to run is left open.
+    fn bench<'a>(&'a self, class: &'a Class) -> Bench<'a> {
+        let catalog = self.catalogs.get(&class.database);
+        let around = Circumstances { catalog: catalog.map(|catalog| &**catalog), ..Circumstances::default() };
+        Bench { policies: &self.policies, class, limits: &self.limits, around, ahead: Some(catalog) }
     }
 
     fn forget(&mut self) {
@@ -184,8 +187,7 @@ impl Guard {
             None => {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|_| &buffer[..fingerprint_len]);
-                let around = Circumstances { catalog: self.catalog(class), ..Circumstances::default() };
-                let evaluation = evaluate_shaped(&self.policies, class, text, &self.limits, shape, &around);
+                let evaluation = self.bench(class).evaluate(text, shape);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 let judgement = Arc::new(evaluation.judgement);
                 if cacheable {
@@ -204,32 +206,32 @@ impl Guard {
         let statements = vec![Facts::unparsed(usize::MAX)];
         let normalized = "(a statement above max_statement_bytes)".into();
         let fingerprint = sql::fingerprint(b"above max_statement_bytes");
-        let around = Circumstances { catalog: self.catalog(class), ..Circumstances::default() };
-        Arc::new(judgement(&self.policies, class, &statements, fingerprint, normalized, &around).0)
+        Arc::new(self.bench(class).judgement(&statements, fingerprint, normalized).0)
     }
 }
 
 /// Everything that is known of a text: for `explain`, and for a judgement that no cache has.
 #[derive(Debug)]
-pub struct Evaluation<'p> {
+pub struct Evaluation {
     pub judgement: Judgement,
     pub reading: Reading,
-    pub decision: Decision<'p>,
+    pub decision: Decision,
 }
 
-/// Judges a text without any cache.
+/// Judges a text without any cache, and nothing is left open: what is not known in `around` never will be.
 #[must_use]
-pub fn evaluate<'p>(
-    policies: &'p Policies,
+pub fn evaluate(
+    policies: &Policies,
     class: &Class,
     text: &[u8],
     limits: &GuardLimits,
     around: &Circumstances<'_>,
-) -> Evaluation<'p> {
+) -> Evaluation {
     let mut shape = Vec::new();
     let shaped = readable(text, class, limits)
         && sql::shape_of(text, class.standard_conforming_strings, &mut shape).is_ok();
-    evaluate_shaped(policies, class, text, limits, shaped.then_some(&shape), around)
+    let bench = Bench { policies, class, limits, around: *around, ahead: None };
+    bench.evaluate(text, shaped.then_some(&shape))
 }
 
 /// In encodings such as SJIS a byte below 0x80 may be the second half of a character, so that only a text without
@@ -238,89 +240,132 @@ fn readable(text: &[u8], class: &Class, limits: &GuardLimits) -> bool {
     text.len() <= limits.max_statement_bytes && (class.ascii_safe_encoding || text.is_ascii())
 }
 
-fn evaluate_shaped<'p>(
-    policies: &'p Policies,
-    class: &Class,
-    text: &[u8],
-    limits: &GuardLimits,
-    shape: Option<&[u8]>,
-    around: &Circumstances<'_>,
-) -> Evaluation<'p> {
-    let options = ReadOptions {
-        max_bytes: limits.max_statement_bytes,
-        standard_conforming_strings: class.standard_conforming_strings,
-    };
-    let reading = if class.ascii_safe_encoding || text.is_ascii() {
-        read(text, &options)
-    } else {
-        let at = text.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
-        Reading { statements: vec![Facts::unparsed(text.len())], refusal: Some(sql::Refusal::NotUtf8 { at }) }
-    };
-    // A text without a shape is its own: texts that nobody can read have nothing else in common.
-    let fingerprint = sql::fingerprint(shape.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
-    let normalized = sql::normalized(text, class.standard_conforming_strings, MAX_NORMALIZED).into();
-    let (judgement, decision) =
-        judgement(policies, class, &reading.statements, fingerprint, normalized, around);
-    Evaluation { judgement, reading, decision }
+/// By what, for whom and with which knowledge a text is judged.
+struct Bench<'a> {
+    policies: &'a Policies,
+    class: &'a Class,
+    limits: &'a GuardLimits,
+    around: Circumstances<'a>,
+    /// Judged before its run, and the catalog to keep for it.
+    ahead: Option<Option<&'a Arc<Catalog>>>,
 }
 
-fn judgement<'p>(
-    policies: &'p Policies,
-    class: &Class,
-    statements: &[Facts],
-    fingerprint: u64,
-    normalized: Arc<str>,
-    around: &Circumstances<'_>,
-) -> (Judgement, Decision<'p>) {
-    let decision = decide(policies, class, statements, around);
-    let judged = |statements: &[Facts], decision: &Decision<'_>| Judgement {
-        fingerprint,
-        normalized: Arc::clone(&normalized),
-        kind: main_statement(statements).map_or(Kind::Utility, |facts| facts.kind),
-        action: decision.action(),
-        lane: route::lane(decision.wish(), statements),
-        complaints: decision.complaints(fingerprint),
-        hits: decision.hits(),
-        effects: statements.iter().fold(Effects::NONE, |all, facts| all.and(facts.effects)),
-        custom_settings: statements.iter().flat_map(|facts| &facts.custom_settings).cloned().collect(),
-        prepared: statements.iter().flat_map(|facts| &facts.prepared).cloned().collect(),
-        settings: statements
-            .iter()
-            .flat_map(|facts| &facts.settings)
-            .map(|name| name.as_str().into())
-            .collect(),
-        statements: u32::try_from(statements.len()).unwrap_or(u32::MAX),
-        read_only: statements.iter().all(|facts| facts.read_only),
-        transaction_control: statements.iter().any(|facts| facts.kind == Kind::Transaction),
-        like_params: Box::default(),
-        with_wildcard: None,
-        limits: None,
-        set: Box::default(),
-        rewrite: None,
-    };
-    let mut judgement = judged(statements, &decision);
-    let mut params: Vec<u16> = statements.iter().flat_map(|facts| &facts.like_params).copied().collect();
-    if !params.is_empty() {
-        params.sort_unstable();
-        params.dedup();
-        let bound: Vec<Facts> = statements
-            .iter()
-            .map(|facts| Facts {
-                leading_wildcard: facts.leading_wildcard || !facts.like_params.is_empty(),
-                ..facts.clone()
-            })
-            .collect();
-        let other = judged(&bound, &decide(policies, class, &bound, around));
-        let differs = other.action != judgement.action
-            || other.hits != judgement.hits
-            || other.complaints != judgement.complaints
-            || other.lane != judgement.lane;
-        if differs {
-            judgement.like_params = params.into();
-            judgement.with_wildcard = Some(Arc::new(other));
-        }
+impl Bench<'_> {
+    fn evaluate(&self, text: &[u8], shape: Option<&[u8]>) -> Evaluation {
+        let Class { standard_conforming_strings, ascii_safe_encoding, .. } = *self.class;
+        let max_bytes = self.limits.max_statement_bytes;
+        let reading = if ascii_safe_encoding || text.is_ascii() {
+            read(text, &ReadOptions { max_bytes, standard_conforming_strings })
+        } else {
+            let at = text.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
+            Reading {
+                statements: vec![Facts::unparsed(text.len())],
+                refusal: Some(sql::Refusal::NotUtf8 { at }),
+            }
+        };
+        // A text without a shape is its own: texts that nobody can read have nothing else in common.
+        let fingerprint = sql::fingerprint(shape.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
+        let normalized = sql::normalized(text, standard_conforming_strings, MAX_NORMALIZED).into();
+        let (judgement, decision) = self.judgement(&reading.statements, fingerprint, normalized);
+        Evaluation { judgement, reading, decision }
     }
-    (judgement, decision)
+
+    fn judgement(
+        &self,
+        statements: &[Facts],
+        fingerprint: u64,
+        normalized: Arc<str>,
+    ) -> (Judgement, Decision) {
+        let blank = Judgement {
+            fingerprint,
+            normalized,
+            kind: main_statement(statements).map_or(Kind::Utility, |facts| facts.kind),
+            action: Action::Allow,
+            lane: Lane::Primary,
+            complaints: Box::default(),
+            hits: Box::default(),
+            effects: statements.iter().fold(Effects::NONE, |all, facts| all.and(facts.effects)),
+            custom_settings: statements.iter().flat_map(|facts| &facts.custom_settings).cloned().collect(),
+            prepared: statements.iter().flat_map(|facts| &facts.prepared).cloned().collect(),
+            settings: statements
+                .iter()
+                .flat_map(|facts| &facts.settings)
+                .map(|name| name.as_str().into())
+                .collect(),
+            statements: u32::try_from(statements.len()).unwrap_or(u32::MAX),
+            read_only: statements.iter().all(|facts| facts.read_only),
+            transaction_control: statements.iter().any(|facts| facts.kind == Kind::Transaction),
+            like_params: Box::default(),
+            with_wildcard: None,
+            live: None,
+            limits: None,
+            set: Box::default(),
+            rewrite: None,
+        };
+        let client = ClientFacts::from(self.class);
+        let (mut judgement, decision) = self.judged(&blank, &client, statements);
+        let mut params: Vec<u16> = statements.iter().flat_map(|facts| &facts.like_params).copied().collect();
+        if !params.is_empty() {
+            params.sort_unstable();
+            params.dedup();
+            let bound: Vec<Facts> = statements
+                .iter()
+                .map(|facts| Facts {
+                    leading_wildcard: facts.leading_wildcard || !facts.like_params.is_empty(),
+                    ..facts.clone()
+                })
+                .collect();
+            let (other, _) = self.judged(&blank, &client, &bound);
+            if !same_verdict(&other, &judgement) {
+                judgement.like_params = params.into();
+                judgement.with_wildcard = Some(Arc::new(other));
+            }
+        }
+        (judgement, decision)
+    }
+
+    fn judged(&self, blank: &Judgement, client: &ClientFacts, statements: &[Facts]) -> (Judgement, Decision) {
+        let known = catalog_facts(&self.around, statements);
+        let asked = if self.ahead.is_some() { Asked::Ahead } else { Asked::Now };
+        let mut decision =
+            decide_when(self.policies, (client, blank.fingerprint), statements, &known, &self.around, asked);
+        let mut judgement = blank.clone();
+        if let Some(catalog) = self.ahead {
+            judgement.live = Live::of(
+                self.policies,
+                (client, blank.fingerprint),
+                statements,
+                &known,
+                catalog,
+                &mut decision,
+            );
+        }
+        apply(&mut judgement, &decision, statements);
+        (judgement, decision)
+    }
+}
+
+/// Writes what was decided into a judgement.
+pub(super) fn apply(judgement: &mut Judgement, decision: &Decision, statements: &[Facts]) {
+    judgement.action = decision.action();
+    judgement.lane = route::lane(decision.wish(), statements);
+    judgement.complaints = decision.complaints(judgement.fingerprint);
+    judgement.hits = decision.hits();
+    judgement.limits = decision.limits();
+    judgement.set = decision.set();
+}
+
+/// What is left open may differ in ways that only a run shows.
+fn same_verdict(a: &Judgement, b: &Judgement) -> bool {
+    let open = |judgement: &Judgement| judgement.live.is_some();
+    a.action == b.action
+        && a.hits == b.hits
+        && a.complaints == b.complaints
+        && a.lane == b.lane
+        && a.limits == b.limits
+        && a.set == b.set
+        && !open(a)
+        && !open(b)
 }
 
 /// The first statement that is not transaction control, else the first.

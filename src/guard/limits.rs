@@ -60,4 +60,9 @@ impl Limits {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Bytes that it keeps alive.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.rates) + size_of_val(&*self.concurrency)
+    }
 }

@@ -20,11 +20,13 @@ pub mod sql;
 mod tests;
 
 pub use circumstances::{
-    CatalogFacts, Circumstances, ClientFacts, LIVE_ROOTS, SessionFacts, Subject, TimeFacts,
+    CatalogFacts, Circumstances, ClientFacts, LIVE_ROOTS, SessionFacts, Subject, TimeFacts, WEEKDAYS,
+    client_key,
 };
 pub use effects::Effects;
 pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
+pub use policy::{Live, settle};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -76,6 +78,9 @@ impl std::fmt::Display for Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     Allow,
+    Set,
+    Limit,
+    Rewrite,
     Warn,
     Route,
     Block,
@@ -87,6 +92,9 @@ impl Action {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::Set => "set",
+            Self::Limit => "limit",
+            Self::Rewrite => "rewrite",
             Self::Warn => "warn",
             Self::Route => "route",
             Self::Block => "block",
@@ -178,6 +186,9 @@ pub struct Judgement {
     /// [`Judgement::with_wildcard`] hold instead of this.
     pub like_params: Box<[u16]>,
     pub with_wildcard: Option<Arc<Judgement>>,
+    /// The verdict depends on what changes from run to run: this one leaves out the rules that do, and [`settle`] asks
+    /// them. A block that stands here already holds whatever they say.
+    pub live: Option<Arc<Live>>,
     /// What it may cost at most.
     pub limits: Option<Arc<Limits>>,
     /// Settings to put in force for the transaction it runs in, in order.

@@ -204,3 +204,73 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_that_reads_the_session_is_asked_at_the_run() {
+    let mut guard = guard_with(load(
+        "[[rule]]\nname = 'held'\nwhen = 'query.kind == \"update\" && session.transaction_statements > 5'\n\
+         action = 'block'\nmessage = 'Too long on {table}.'\n\
+         [[rule]]\nname = 'star'\nfinds = 'select-star'\naction = 'warn'\n",
+    ));
+    let class = class_of("app");
+    assert!(
+        guard.policies().reads_session() && guard.policies().reads_session_fact("transaction_statements")
+    );
+    assert!(!guard.policies().reads_time() && !guard.policies().reads_params());
+    // What the text alone decides is decided ahead.
+    assert!(guard.judge(b"SELECT * FROM t", &class).live.is_none());
+    let judged = guard.judge(b"UPDATE t SET a = 1 WHERE b = 2", &class);
+    assert!(judged.live.is_some() && judged.action == Action::Allow);
+    let run = |statements| {
+        let session = SessionFacts { transaction_statements: statements, ..SessionFacts::blank() };
+        settle(&judged, &Circumstances { session: Some(&session), ..Circumstances::default() })
+    };
+    assert!(Arc::ptr_eq(&run(5), &judged), "nothing matched, nothing was made");
+    let blocked = run(6);
+    assert_eq!((blocked.action, &*blocked.complaints[0].message), (Action::Block, "Too long on t."));
+    assert!(blocked.live.is_none() && blocked.fingerprint == judged.fingerprint);
+    assert!(Arc::ptr_eq(&settle(&judged, &Circumstances::default()), &judged));
+}
+
+#[test]
+fn times_and_shares_are_asked_at_the_run() {
+    let mut guard = guard_with(load(
+        "zone = 'Europe/Zurich'\n[[rule]]\nname = 'office'\nfinds = 'select-star'\naction = 'block'\nhours = '08:00-18:00'\n\
+         [[rule]]\nname = 'clock'\nwhen = 'query.select_star && time.hour == 7'\naction = 'warn'\n\
+         [[rule]]\nname = 'some'\nfinds = 'select-star'\naction = 'route'\nroute = 'replica'\nshare = 0.5\n",
+    ));
+    let judged = guard.judge(b"SELECT * FROM t", &class_of("app"));
+    let at = |now, who| {
+        settle(&judged, &Circumstances { now: Some(now), who: Some(who), ..Circumstances::default() })
+    };
+    // 2026-07-01 05:30, 06:30 and 18:00 UTC are 07:30, 08:30 and 20:00 there.
+    let actions = |who| [1_782_883_800, 1_782_887_400, 1_782_928_800].map(|now| at(now, who).action);
+    let routed = (0..64).filter(|who| at(1_782_928_800, *who).action == Action::Route).count();
+    assert!((20..44).contains(&routed), "{routed}");
+    let who = (0..64).find(|who| at(1_782_928_800, *who).action == Action::Allow).unwrap();
+    assert_eq!(actions(who), [Action::Warn, Action::Block, Action::Allow]);
+}
+
+#[test]
+fn limits_are_the_smallest_and_settings_the_strictest() {
+    let mut guard = guard_with(load(
+        "[[rule]]\nname = 'b'\nfinds = 'select-star'\naction = 'warn'\n\
+         limit = { timeout = '5s', rows = 1000, rate = '100/s', per = 'user' }\nset = { lock_timeout = '3s', jit = false }\n\
+         [[rule]]\nname = 'a'\nwhen = 'query.read_only'\naction = 'limit'\n\
+         limit = { timeout = '500ms', rows = 2000, bytes = '1MB', concurrency = 4 }\n\
+         [[rule]]\nname = 'c'\nwhen = 'query.read_only'\naction = 'set'\nset = { lock_timeout = '2s' }\n\
+         [[rule]]\nname = 'o'\nwhen = 'true'\naction = 'limit'\nlimit = { rows = 1 }\nmode = 'observe'\n",
+    ));
+    let judged = guard.judge(b"SELECT * FROM t", &class_of("app"));
+    assert_eq!((judged.action, judged.hits.len()), (Action::Warn, 4));
+    let limits = judged.limits.as_ref().unwrap();
+    assert_eq!(limits.timeout, Some(Bound { at: std::time::Duration::from_millis(500), rule: 1 }));
+    assert_eq!(limits.rows, Some(Bound { at: 1000, rule: 0 }));
+    assert_eq!(limits.bytes, Some(Bound { at: 1 << 20, rule: 1 }));
+    assert_eq!(
+        (limits.rates.len(), limits.rates[0].at.per, limits.concurrency[0].at.most),
+        (1, Per::User, 4)
+    );
+    let set: Vec<(&str, &str)> = judged.set.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(set, [("jit", "off"), ("lock_timeout", "2000ms")]);
+}

@@ -398,7 +398,7 @@ pub const KINDS: [(Kind, &str); 12] = [
     (Kind::Unparsed, "unparsed"),
 ];
 /// Labels of actions, in the order of their numbers.
-pub const ACTIONS: [&str; 4] = ["allow", "warn", "route", "block"];
+pub const ACTIONS: [&str; 7] = ["allow", "set", "limit", "rewrite", "warn", "route", "block"];
 /// Labels of modes: enforced first.
 pub const MODES: [&str; 2] = ["enforce", "observe"];
 
@@ -423,6 +423,9 @@ mod tests {
         }
         for (action, label) in [
             (Action::Allow, "allow"),
+            (Action::Set, "set"),
+            (Action::Limit, "limit"),
+            (Action::Rewrite, "rewrite"),
             (Action::Warn, "warn"),
             (Action::Route, "route"),
             (Action::Block, "block"),

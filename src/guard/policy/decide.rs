@@ -1,70 +1,72 @@
-//! What the policies say of a text. Every rule that matches speaks, the strictest action wins (block, then route,
-//! then warn), and order never matters.
+//! Asks the rules about a text. Every rule that matches speaks, and order never matters.
 
 use std::sync::Arc;
 
 use super::condition::{Answer, context, show};
+use super::decision::{Candidate, Decision, Match};
 use super::model::{Act, Policies, Rule};
 use super::select::Selected;
 use crate::guard::facts::Facts;
 use crate::guard::rules::Finding;
-use crate::guard::{Action, CatalogFacts, Circumstances, Class, ClientFacts, Complaint, Hit, Lane, Subject};
+use crate::guard::{CatalogFacts, Circumstances, Class, ClientFacts, Subject, TimeFacts};
 
-/// A rule that matched, with its words filled in.
-#[derive(Clone, Debug)]
-pub struct Match<'p> {
-    pub index: u32,
-    pub rule: &'p Rule,
-    pub message: String,
-    pub hint: String,
-    /// `tables = orders, select_star = true`: the facts it went by.
-    pub because: String,
-}
-
-/// All that matched of one text.
-#[derive(Debug, Default)]
-pub struct Decision<'p> {
-    /// In the order of the rules; each at most once a text.
-    pub matches: Vec<Match<'p>>,
-    /// Rules that could not be answered and therefore did not match.
-    pub unanswered: Vec<Arc<str>>,
+/// Whether all is known that will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::guard) enum Asked {
+    /// What is not known never will be: a rule that needs it has no answer.
+    Now,
+    /// The text is judged before its run: rules that wait for the session, the time or parameters become candidates.
+    Ahead,
 }
 
 /// Asks every rule about every statement of a text.
 #[must_use]
-pub fn decide<'p>(
-    policies: &'p Policies,
+pub fn decide(
+    policies: &Policies,
     class: &Class,
     statements: &[Facts],
     around: &Circumstances<'_>,
-) -> Decision<'p> {
+) -> Decision {
+    let client = ClientFacts::from(class);
+    let known = catalog_facts(around, statements);
+    decide_when(policies, (&client, 0), statements, &known, around, Asked::Now)
+}
+
+/// Of each statement, if there is a catalog.
+pub(in crate::guard) fn catalog_facts(around: &Circumstances<'_>, statements: &[Facts]) -> Vec<CatalogFacts> {
+    let catalog = around.catalog.into_iter();
+    catalog.flat_map(|catalog| statements.iter().map(|facts| CatalogFacts::of(catalog, facts))).collect()
+}
+
+pub(in crate::guard) fn decide_when(
+    policies: &Policies,
+    (client, fingerprint): (&ClientFacts, u64),
+    statements: &[Facts],
+    known: &[CatalogFacts],
+    around: &Circumstances<'_>,
+    asked: Asked,
+) -> Decision {
     let mut decision = Decision::default();
     let mut matched = vec![false; policies.rules.len()];
-    let client = ClientFacts::from(class);
-    for facts in statements {
-        let known = around.catalog.map(|catalog| CatalogFacts::of(catalog, facts));
-        let subject = Subject { facts, client: &client, around, known: known.as_ref() };
-        // Made for the first rule that asks; most statements get no further than a detector.
-        let mut asked = None;
+    for (at, facts) in statements.iter().enumerate() {
+        let subject = Subject { facts, client, around, known: known.get(at) };
+        let mut asking = Asking::new(&policies.env, &policies.reads);
         for (index, rule) in policies.rules.iter().enumerate() {
             if matched[index] {
                 continue;
             }
-            let finding = match rule.finds.map(|detector| (detector.check)(&subject, &rule.with)) {
-                Some(None) => continue,
-                Some(Some(finding)) => Some(finding),
-                None => None,
-            };
-            match answer(rule, &subject, policies, &mut asked) {
-                Answer::No => {}
-                Answer::Unknown if !rule.match_unknown => {
-                    if !decision.unanswered.contains(&rule.name) {
-                        decision.unanswered.push(Arc::clone(&rule.name));
-                    }
-                }
-                Answer::Yes | Answer::Unknown => {
+            let rule_index = u32::try_from(index).unwrap_or(u32::MAX);
+            match asking.ask(rule, &subject, asked) {
+                Outcome::Silent => {}
+                Outcome::Unanswered => decision.unanswered(&rule.name),
+                Outcome::Later => decision.candidates.push(Candidate {
+                    statement: at,
+                    index: rule_index,
+                    rule: Arc::clone(rule),
+                }),
+                Outcome::Speaks(finding) => {
                     matched[index] = true;
-                    decision.matches.push(speak(index, rule, &subject, finding));
+                    decision.matches.push(speak((rule_index, at), rule, &subject, fingerprint, finding));
                 }
             }
         }
@@ -73,41 +75,127 @@ pub fn decide<'p>(
     decision
 }
 
-fn answer<'a>(
-    rule: &Rule,
-    subject: &Subject<'_>,
-    policies: &Policies,
-    asked: &mut Option<cel::Context<'a, 'a>>,
-) -> Answer {
-    let mut unknown = false;
-    if !rule.only.is_empty() {
-        let each = rule.only.iter().map(|selector| selector.includes(subject.client, subject.facts));
-        match each.max_by_key(|selected| {
-            [Selected::No, Selected::Unknown, Selected::Yes].iter().position(|s| s == selected)
-        }) {
-            Some(Selected::Yes) => {}
-            Some(Selected::Unknown) => unknown = true,
-            Some(Selected::No) | None => return Answer::No,
+/// What a rule says of a statement.
+pub(super) enum Outcome {
+    Silent,
+    /// It reads what is not known of this statement.
+    Unanswered,
+    Later,
+    Speaks(Option<Finding>),
+}
+
+/// The rules' common work about one statement.
+pub(super) struct Asking<'e> {
+    env: &'e Arc<cel::Env>,
+    reads: &'e super::check::Reads,
+    /// Made for the first condition that asks; most statements get no further than a detector.
+    context: Option<cel::Context<'static, 'static>>,
+    /// The same for a rule with a zone of its own.
+    zoned: Option<(jiff::tz::TimeZone, cel::Context<'static, 'static>)>,
+}
+
+impl<'e> Asking<'e> {
+    pub(super) fn new(env: &'e Arc<cel::Env>, reads: &'e super::check::Reads) -> Self {
+        Self { env, reads, context: None, zoned: None }
+    }
+
+    pub(super) fn ask(&mut self, rule: &Rule, subject: &Subject<'_>, asked: Asked) -> Outcome {
+        if rule.is_foreign_to(subject.facts) {
+            return Outcome::Silent;
         }
+        let needs_time = rule.reads_time() && subject.around.time.is_none();
+        let time = subject.around.now.filter(|_| needs_time);
+        let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));
+        let around = Circumstances { time: time.as_ref().or(subject.around.time), ..*subject.around };
+        let subject = &Subject { around: &around, ..*subject };
+        let narrowed = selected(rule, subject);
+        if narrowed == Answer::No {
+            return Outcome::Silent;
+        }
+        let ahead = asked == Asked::Ahead;
+        let mut open = ahead && (rule.schedule.is_live() || rule.shows_live());
+        let scheduled =
+            if ahead && rule.schedule.is_live() { Answer::Yes } else { rule.schedule.holds(&around) };
+        if scheduled == Answer::No {
+            return Outcome::Silent;
+        }
+        let mut finding = None;
+        if let Some(detector) = rule.finds {
+            if ahead && rule.finds_live() {
+                open = true;
+            } else {
+                match (detector.check)(subject, &rule.with) {
+                    Some(found) => finding = Some(found),
+                    None => return Outcome::Silent,
+                }
+            }
+        }
+        let met = self.condition(rule, subject);
+        let waits = rule.when.as_ref().is_some_and(|condition| {
+            // What is known already may decide alone; `has(…)` would take what is not known yet for an answer.
+            condition.reads.is_live() && (met == Answer::Unknown || condition.reads.tests)
+        });
+        if ahead && waits {
+            return Outcome::Later;
+        }
+        match narrowed.and(scheduled).and(met) {
+            Answer::No => Outcome::Silent,
+            _ if open => Outcome::Later,
+            Answer::Unknown if !rule.match_unknown => Outcome::Unanswered,
+            Answer::Yes | Answer::Unknown => Outcome::Speaks(finding),
+        }
+    }
+
+    fn condition(&mut self, rule: &Rule, subject: &Subject<'_>) -> Answer {
+        let Some(condition) = &rule.when else { return Answer::Yes };
+        if let Some(answer) = condition.ask_quickly(subject) {
+            return answer;
+        }
+        if condition.reads.has_root("time") && rule.schedule.zone != jiff::tz::TimeZone::UTC {
+            let zone = &rule.schedule.zone;
+            if self.zoned.as_ref().is_none_or(|(known, _)| known != zone) {
+                self.zoned = Some((zone.clone(), context(self.env, subject, self.reads)));
+            }
+            return self.zoned.as_ref().map_or(Answer::Unknown, |(_, context)| condition.ask(context));
+        }
+        condition.ask(self.context.get_or_insert_with(|| context(self.env, subject, self.reads)))
+    }
+}
+
+/// `only` and `unless`.
+fn selected(rule: &Rule, subject: &Subject<'_>) -> Answer {
+    let mut answer = Answer::Yes;
+    if !rule.only.is_empty() {
+        let mut best = Answer::No;
+        for selector in &rule.only {
+            match selector.includes(subject.client, subject.facts) {
+                Selected::Yes => best = Answer::Yes,
+                Selected::Unknown if best == Answer::No => best = Answer::Unknown,
+                Selected::Unknown | Selected::No => {}
+            }
+        }
+        answer = best;
     }
     if rule.unless.iter().any(|selector| selector.exempts(subject.client, subject.facts)) {
         return Answer::No;
     }
-    let answer = rule.when.as_ref().map_or(Answer::Yes, |condition| {
-        let context = asked.get_or_insert_with(|| context(&policies.env, subject, &policies.reads));
-        condition.ask(context)
-    });
-    if unknown && answer == Answer::Yes { Answer::Unknown } else { answer }
+    answer
 }
 
-fn speak<'p>(index: usize, rule: &'p Rule, subject: &Subject<'_>, finding: Option<Finding>) -> Match<'p> {
+pub(super) fn speak(
+    (index, statement): (u32, usize),
+    rule: &Arc<Rule>,
+    subject: &Subject<'_>,
+    fingerprint: u64,
+    finding: Option<Finding>,
+) -> Match {
     let (said, hinted) = finding.map_or((None, None), |finding| (Some(finding.message), Some(finding.hint)));
-    let filled = |template: &Option<super::model::Template>| {
-        template.as_ref().map(|template| template.fill(&rule.name, subject.facts))
+    let filled = |template: &Option<super::template::Template>| {
+        template.as_ref().map(|template| template.fill(rule, subject, fingerprint))
     };
     let message = filled(&rule.message).or(said).unwrap_or_else(|| match rule.act {
         Act::Block => format!("Rule {} does not allow this statement.", rule.name),
-        Act::Warn | Act::Route(_) => format!("Rule {} matches this statement.", rule.name),
+        _ => format!("Rule {} matches this statement.", rule.name),
     });
     let mut names: Vec<&str> = rule.finds.map_or(Vec::new(), |detector| {
         detector.reads.iter().filter_map(|fact| fact.strip_prefix("query.")).collect()
@@ -123,70 +211,11 @@ fn speak<'p>(index: usize, rule: &'p Rule, subject: &Subject<'_>, finding: Optio
         }
     }
     Match {
-        index: u32::try_from(index).unwrap_or(u32::MAX),
-        rule,
+        index,
+        statement,
+        rule: Arc::clone(rule),
         message,
         hint: filled(&rule.hint).or(hinted).unwrap_or_default(),
         because: because.join(", "),
-    }
-}
-
-impl Decision<'_> {
-    /// The strictest enforced action.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        self.enforced().map(|found| found.rule.act.action()).max().unwrap_or(Action::Allow)
-    }
-
-    fn enforced(&self) -> impl Iterator<Item = &Match<'_>> {
-        self.matches.iter().filter(|found| found.rule.enforced)
-    }
-
-    /// The rule whose action holds: the first of the strictest.
-    #[must_use]
-    pub fn strictest(&self) -> Option<&Match<'_>> {
-        let action = self.action();
-        self.enforced().find(|found| found.rule.act.action() == action)
-    }
-
-    /// Where the rules wish the text to run. Of two wishes the primary is the safe one.
-    #[must_use]
-    pub fn wish(&self) -> Option<Lane> {
-        let lanes = self.enforced().filter_map(|found| match found.rule.act {
-            Act::Route(lane) => Some(lane),
-            Act::Warn | Act::Block => None,
-        });
-        lanes.reduce(|a, b| if a == Lane::Primary { a } else { b })
-    }
-
-    #[must_use]
-    pub fn hits(&self) -> Box<[Hit]> {
-        let hit = |found: &Match<'_>| Hit {
-            rule: found.index,
-            action: found.rule.act.action(),
-            enforced: found.rule.enforced,
-        };
-        self.matches.iter().map(hit).collect()
-    }
-
-    /// What the client is told, strictest first. `fingerprint` stands in the DETAIL, to find the statement again.
-    #[must_use]
-    pub fn complaints(&self, fingerprint: u64) -> Box<[Complaint]> {
-        let told = self.enforced().filter(|found| !matches!(found.rule.act, Act::Route(_)));
-        let mut complaints: Vec<Complaint> = told
-            .map(|found| Complaint {
-                rule: Arc::clone(&found.rule.name),
-                action: found.rule.act.action(),
-                sqlstate: found.rule.sqlstate,
-                message: found.message.clone(),
-                detail: format!(
-                    "Rule {} of {}, fingerprint {fingerprint:016x}: {}.",
-                    found.rule.name, found.rule.file, found.because
-                ),
-                hint: found.hint.clone(),
-            })
-            .collect();
-        complaints.sort_by_key(|complaint| std::cmp::Reverse(complaint.action));
-        complaints.into()
     }
 }

@@ -9,15 +9,14 @@ use toml::de::DeTable;
 
 use super::check::Reads;
 use super::condition::{Condition, Fault};
-use super::model::{Act, Policies, Rule, Template};
-use super::select::{Glob, Selector, TablePattern};
-use crate::document::{
-    Problem, Problems, Source, closest, entry, short, string, strings, tables, wrong_type,
-};
+use super::load_actions::{act, limit, schedule, set, sqlstate, template, zone};
+use super::load_select::selectors;
+use super::model::{Act, Policies, Rule};
+use crate::document::{Problem, Problems, Source, closest, entry, short, string, tables, wrong_type};
+use crate::guard::rules;
 use crate::guard::rules::{Given, OptType, Options};
-use crate::guard::{Lane, rules};
 
-const RULE_KEYS: [&str; 14] = [
+const RULE_KEYS: [&str; 21] = [
     "name",
     "finds",
     "with",
@@ -27,6 +26,13 @@ const RULE_KEYS: [&str; 14] = [
     "action",
     "route",
     "limit",
+    "set",
+    "share",
+    "valid_from",
+    "valid_until",
+    "hours",
+    "days",
+    "zone",
     "message",
     "hint",
     "mode",
@@ -54,7 +60,9 @@ impl Policies {
     /// The same rules, all in `mode = "observe"`.
     #[must_use]
     pub fn observing(mut self) -> Self {
-        self.rules.iter_mut().for_each(|rule| rule.enforced = false);
+        for rule in &mut self.rules {
+            Arc::get_mut(rule).expect("nothing has been judged by them yet").enforced = false;
+        }
         self
     }
 
@@ -76,10 +84,16 @@ impl Policies {
         for condition in loader.rules.iter().filter_map(|rule| rule.when.as_ref()) {
             reads.add(&condition.reads);
         }
+        loader.rules.iter().for_each(|rule| reads.add(&rule.shows));
         let selectors = loader.rules.iter().flat_map(|rule| rule.only.iter().chain(&rule.unless));
         let reads_application = reads.has("client", "application")
             || selectors.into_iter().any(|selector| selector.applications.is_some());
-        Ok(Self { rules: loader.rules.into(), env: loader.env, reads, reads_application })
+        Ok(Self {
+            rules: loader.rules.into_iter().map(Arc::new).collect(),
+            env: loader.env,
+            reads,
+            reads_application,
+        })
     }
 }
 
@@ -95,13 +109,14 @@ impl Loader {
         let mut problems = Problems::new(source);
         let document = problems.parse(&source.text);
         let top = document.get_ref();
-        problems.refuse_unknown_keys(top, "key", &["rule", "mode"], |key| {
+        problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone"], |key| {
             RULE_KEYS.contains(&key).then(|| format!("`{key}` stands in a [[rule]]"))
         });
         let enforced = mode(top, &mut problems).unwrap_or(true);
+        let zone = zone(top, &mut problems).unwrap_or(jiff::tz::TimeZone::UTC);
         let file: Arc<str> = source.name.rsplit('/').next().unwrap_or(&source.name).into();
         for (span, table) in tables(top, "rule", &mut problems) {
-            if let Some(rule) = self.rule(span, table, &file, enforced, &mut problems) {
+            if let Some(rule) = self.rule(span, table, &file, (enforced, &zone), &mut problems) {
                 self.rules.push(rule);
             }
         }
@@ -114,7 +129,7 @@ impl Loader {
         span: Range<usize>,
         table: &DeTable<'_>,
         file: &Arc<str>,
-        enforced: bool,
+        (enforced, zone): (bool, &jiff::tz::TimeZone),
         problems: &mut Problems,
     ) -> Option<Rule> {
         problems.refuse_unknown_keys(table, "key of a rule", &RULE_KEYS, |_| None);
@@ -125,8 +140,21 @@ impl Loader {
         let only = selectors(table, "only", problems);
         let unless = selectors(table, "unless", problems);
         let act = act(&span, table, problems);
+        let limit = limit(table, act, problems);
+        let set = set(table, act, problems);
+        let schedule = schedule(table, name.as_deref().unwrap_or_default(), zone, problems);
         let message = template(table, "message", problems);
         let hint = template(table, "hint", problems);
+        let mut shows = Reads::default();
+        for (key, template) in [("message", &message), ("hint", &hint)] {
+            let Some(template) = template else { continue };
+            template.reads(&mut shows);
+            if template.names_limit() && limit.is_none() {
+                let at = entry(table, key).map_or(span.clone(), Spanned::span);
+                problems.add(at, "`{limit}` is the rule's `limit`, and it has none").cure =
+                    Some("`{query.limit}` is the statement's".into());
+            }
+        }
         let enforced = mode(table, problems).unwrap_or(enforced);
         let sqlstate = sqlstate(table, act, problems);
         let match_unknown = choice(table, "on_unknown", &["match", "no-match"], problems) == Some(0);
@@ -147,8 +175,12 @@ impl Loader {
             unless: unless?,
             message,
             hint,
+            shows,
             sqlstate: sqlstate.unwrap_or(if act == Some(Act::Block) { BLOCKED } else { WARNING }),
             match_unknown,
+            limit,
+            set,
+            schedule,
         })
     }
 
@@ -217,7 +249,6 @@ fn finds(table: &DeTable<'_>, problems: &mut Problems) -> Option<&'static rules:
     found
 }
 
-/// The index of a string among the possible ones.
 /// `with`: the detector's options, each of its type.
 fn options(
     span: &Range<usize>,
@@ -264,7 +295,13 @@ fn options(
     options
 }
 
-fn choice(table: &DeTable<'_>, key: &str, possible: &[&str], problems: &mut Problems) -> Option<usize> {
+/// The index of a string among the possible ones.
+pub(super) fn choice(
+    table: &DeTable<'_>,
+    key: &str,
+    possible: &[&str],
+    problems: &mut Problems,
+) -> Option<usize> {
     let value = string(table, key, problems)?;
     let found = possible.iter().position(|name| name == value.get_ref());
     if found.is_none() {
@@ -281,159 +318,4 @@ fn choice(table: &DeTable<'_>, key: &str, possible: &[&str], problems: &mut Prob
 /// True to enforce.
 fn mode(table: &DeTable<'_>, problems: &mut Problems) -> Option<bool> {
     choice(table, "mode", &["enforce", "observe"], problems).map(|at| at == 0)
-}
-
-fn act(span: &Range<usize>, table: &DeTable<'_>, problems: &mut Problems) -> Option<Act> {
-    const ACTIONS: [&str; 4] = ["warn", "block", "route", "limit"];
-    let unsupported = "limits are not yet supported";
-    if let Some(limit) = entry(table, "limit") {
-        problems.add(limit.span(), unsupported).cure = Some("leave `limit` out".into());
-    }
-    let action = choice(table, "action", &ACTIONS, problems);
-    if action.is_none() && entry(table, "action").is_none() {
-        problems.add(span.clone(), "the rule has no `action`").cure =
-            Some("it is warn, block or route".into());
-    }
-    let route = route(table, problems);
-    let lane = entry(table, "route");
-    match action? {
-        2 if lane.is_none() => {
-            let at = entry(table, "action").map_or(span.clone(), Spanned::span);
-            problems.add(at, "`action = \"route\"` needs a `route`").cure =
-                Some("add `route = \"replica\"`".into());
-            None
-        }
-        2 => route.map(Act::Route),
-        3 => {
-            let at = entry(table, "action").map_or(span.clone(), Spanned::span);
-            problems.add(at, unsupported).cure = Some("use warn, block or route".into());
-            None
-        }
-        other => {
-            if let Some(lane) = lane {
-                let problem = problems.add(lane.span(), "`route` has no effect here");
-                problem.cure = Some("it needs `action = \"route\"`".into());
-            }
-            Some(if other == 0 { Act::Warn } else { Act::Block })
-        }
-    }
-}
-
-fn route(table: &DeTable<'_>, problems: &mut Problems) -> Option<Lane> {
-    let name = string(table, "route", problems)?;
-    match *name.get_ref() {
-        "replica" => Some(Lane::Replica),
-        "primary" => Some(Lane::Primary),
-        other => {
-            let message = format!("the route `{}` leads nowhere: no such lane is configured", short(other));
-            problems.add(name.span(), message).cure = Some("use \"replica\" or \"primary\"".into());
-            None
-        }
-    }
-}
-
-fn template(table: &DeTable<'_>, key: &str, problems: &mut Problems) -> Option<Template> {
-    let text = string(table, key, problems)?;
-    match Template::parse(text.get_ref()) {
-        Ok(template) => Some(template),
-        Err(message) => {
-            let known = Template::PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
-            problems.add(text.span(), message).cure = Some(format!("known are {known}"));
-            None
-        }
-    }
-}
-
-fn sqlstate(table: &DeTable<'_>, act: Option<Act>, problems: &mut Problems) -> Option<[u8; 5]> {
-    let text = string(table, "sqlstate", problems)?;
-    let code: Option<[u8; 5]> = text.get_ref().as_bytes().try_into().ok();
-    let code = code.filter(|code| code.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()));
-    let success = code.is_some_and(|code| [*b"00", *b"01", *b"02"].contains(&[code[0], code[1]]));
-    let complaint = match (code, act) {
-        (None, _) => Some(("`sqlstate` is five of 0-9 and A-Z", "for example \"42501\"")),
-        (_, Some(Act::Route(_))) => {
-            Some(("`sqlstate` has no effect here", "a route says nothing to the client"))
-        }
-        (_, Some(Act::Block)) if success => {
-            Some(("this `sqlstate` is none of an error", "classes 00, 01 and 02 are success and warnings"))
-        }
-        (_, Some(Act::Warn)) if !success => {
-            Some(("this `sqlstate` is none of a warning", "warnings are of class 01, for example \"01000\""))
-        }
-        _ => None,
-    };
-    match complaint {
-        Some((message, cure)) => {
-            problems.add(text.span(), message).cure = Some(cure.into());
-            None
-        }
-        None => code,
-    }
-}
-
-/// One selector or an array of them; `None` after a mistake.
-fn selectors(table: &DeTable<'_>, key: &str, problems: &mut Problems) -> Option<Box<[Selector]>> {
-    let Some(value) = entry(table, key) else { return Some(Box::default()) };
-    if let Some(one) = value.get_ref().as_table() {
-        return selector(value.span(), one, key, problems).map(|one| Box::from([one]));
-    }
-    let Some(list) = value.get_ref().as_array() else {
-        wrong_type(problems, value, key, "a table such as { users = [\"app\"] }");
-        return None;
-    };
-    let mut found = Vec::new();
-    let mut whole = true;
-    for item in list.iter() {
-        let selector = match item.get_ref().as_table() {
-            Some(table) => selector(item.span(), table, key, problems),
-            None => {
-                wrong_type(problems, item, key, "a table such as { users = [\"app\"] }");
-                None
-            }
-        };
-        whole &= selector.is_some();
-        found.extend(selector);
-    }
-    if list.iter().next().is_none() {
-        problems.add(value.span(), format!("`{key}` is empty")).cure = Some("leave it out".into());
-        whole = false;
-    }
-    whole.then(|| found.into())
-}
-
-fn selector(span: Range<usize>, table: &DeTable<'_>, key: &str, problems: &mut Problems) -> Option<Selector> {
-    const KEYS: [&str; 4] = ["users", "databases", "applications", "tables"];
-    problems.refuse_unknown_keys(table, &format!("key of `{key}`"), &KEYS, |_| None);
-    if !KEYS.iter().any(|known| entry(table, known).is_some()) {
-        // Empty, `only` would mean everything and `unless` would switch the rule off.
-        problems.add(span, format!("`{key}` names nothing")).cure =
-            Some(format!("known are {}", KEYS.join(", ")));
-        return None;
-    }
-    let mut globs = |of: &str| {
-        let given = entry(table, of)?;
-        let list = strings(table, of, problems)?;
-        if list.is_empty() || list.iter().any(|text| text.get_ref().is_empty()) {
-            let problem = problems.add(given.span(), format!("`{of}` has nothing that could match"));
-            problem.cure = Some("`*` stands for any name".into());
-        }
-        Some(list.into_iter().map(|text| *text.get_ref()).collect::<Vec<_>>())
-    };
-    let plain =
-        |list: Option<Vec<&str>>| list.map(|list| list.into_iter().map(|name| Glob(name.into())).collect());
-    Some(Selector {
-        users: plain(globs("users")),
-        databases: plain(globs("databases")),
-        applications: plain(globs("applications")),
-        tables: globs("tables").map(|list| list.into_iter().map(table_pattern).collect()),
-    })
-}
-
-fn table_pattern(text: &str) -> TablePattern {
-    match text.rsplit_once('.') {
-        Some((schema, table)) => {
-            TablePattern { schema: Some(Glob(schema.into())), table: Glob(table.into()) }
-        }
-        None => TablePattern { schema: None, table: Glob(text.into()) },
-    }
 }

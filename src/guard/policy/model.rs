@@ -1,13 +1,16 @@
 //! Policies that cannot hold a mistake: only `load.rs` makes them, and it has checked all of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::check::Reads;
 use super::condition::Condition;
+use super::schedule::Schedule;
 use super::select::Selector;
+use super::template::Template;
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
-use crate::guard::{Action, Lane};
+use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Rate};
 
 /// What a rule does where it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,10 @@ pub enum Act {
     Block,
     /// The statement may run there.
     Route(Lane),
+    /// It may cost no more than the rule's limit.
+    Limit,
+    /// The rule's settings are in force for it.
+    Set,
 }
 
 impl Act {
@@ -27,7 +34,32 @@ impl Act {
             Self::Warn => Action::Warn,
             Self::Block => Action::Block,
             Self::Route(_) => Action::Route,
+            Self::Limit => Action::Limit,
+            Self::Set => Action::Set,
         }
+    }
+}
+
+/// What a rule lets a statement cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleLimit {
+    pub timeout: Option<Duration>,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub rate: Option<Rate>,
+    pub concurrency: Option<Concurrency>,
+}
+
+impl std::fmt::Display for RuleLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            self.timeout.map(|time| format!("{time:?}")),
+            self.rows.map(|rows| format!("{rows} rows")),
+            self.bytes.map(|bytes| format!("{bytes} bytes")),
+            self.rate.map(|rate| format!("{} in {:?}", rate.count, rate.within)),
+            self.concurrency.map(|concurrency| format!("{} at once", concurrency.most)),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -50,14 +82,57 @@ pub struct Rule {
     pub(super) unless: Box<[Selector]>,
     pub(super) message: Option<Template>,
     pub(super) hint: Option<Template>,
+    /// What message and hint show.
+    pub(super) shows: Reads,
     pub(super) sqlstate: [u8; 5],
     /// `on_unknown = "match"`: a condition that cannot be answered counts as met.
     pub(super) match_unknown: bool,
+    /// What it costs at most, beside the action or as it.
+    pub limit: Option<RuleLimit>,
+    /// Settings in force for the statement, in the words of `SET`.
+    pub set: Box<[(Box<str>, Box<str>)]>,
+    /// When, and for which share of the clients, it holds.
+    pub(super) schedule: Schedule,
+}
+
+impl Rule {
+    /// Its detector reads what changes from run to run.
+    pub(super) fn finds_live(&self) -> bool {
+        self.finds.is_some_and(|detector| {
+            let live = |fact: &&str| fact.split_once('.').is_some_and(|(root, _)| LIVE_ROOTS.contains(&root));
+            detector.reads.iter().any(|fact| live(&fact))
+        })
+    }
+
+    /// No statement of that kind is its business, whatever is known of the session and of the time.
+    pub(super) fn is_foreign_to(&self, facts: &Facts) -> bool {
+        let definition = matches!(facts.kind, Kind::Ddl | Kind::Utility | Kind::Copy | Kind::Unparsed);
+        !definition && self.finds.is_some_and(|detector| detector.family == "ddl")
+    }
+
+    pub(super) fn reads_time(&self) -> bool {
+        self.reads_root("time")
+    }
+
+    /// Its detector, its condition or its words read a field of that root.
+    fn reads_root(&self, root: &str) -> bool {
+        let of_detector = |detector: &&Detector| {
+            detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
+        };
+        self.finds.as_ref().is_some_and(of_detector)
+            || self.when.as_ref().is_some_and(|condition| condition.reads.has_root(root))
+            || self.shows.has_root(root)
+    }
+
+    /// It must be asked at every run: its words change, or whether it matches.
+    pub(super) fn shows_live(&self) -> bool {
+        self.shows.is_live()
+    }
 }
 
 /// Every rule of every file, checked, and what they need to be asked.
 pub struct Policies {
-    pub(super) rules: Box<[Rule]>,
+    pub(super) rules: Box<[Arc<Rule>]>,
     pub(super) env: Arc<cel::Env>,
     /// All that any condition reads.
     pub(super) reads: Reads,
@@ -73,7 +148,7 @@ impl std::fmt::Debug for Policies {
 impl Policies {
     /// In the order of files and of rules in them; [`crate::guard::Hit::rule`] is an index into this.
     #[must_use]
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
@@ -81,6 +156,40 @@ impl Policies {
     #[must_use]
     pub fn reads_application(&self) -> bool {
         self.reads_application
+    }
+
+    /// [`crate::guard::Circumstances::session`] is read.
+    #[must_use]
+    pub fn reads_session(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_root("session"))
+    }
+
+    /// A field of the session is read: `repeats`.
+    #[must_use]
+    pub fn reads_session_fact(&self, field: &str) -> bool {
+        let whole = format!("session.{field}");
+        self.rules.iter().any(|rule| {
+            rule.finds.is_some_and(|detector| detector.reads.contains(&whole.as_str()))
+                || rule.when.as_ref().is_some_and(|condition| condition.reads.has("session", field))
+        })
+    }
+
+    /// [`crate::guard::Circumstances::now`] is read.
+    #[must_use]
+    pub fn reads_time(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_root("time") || rule.schedule.reads_time())
+    }
+
+    /// [`crate::guard::Circumstances::params`] is read.
+    #[must_use]
+    pub fn reads_params(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_root("params"))
+    }
+
+    /// [`crate::guard::Circumstances::who`] is read.
+    #[must_use]
+    pub fn reads_share(&self) -> bool {
+        self.rules.iter().any(|rule| rule.schedule.share.is_some())
     }
 
     /// Some rule sends statements to a replica.
@@ -92,96 +201,5 @@ impl Policies {
     /// A verdict may depend on the length of the text, so that texts of one shape may differ in it.
     pub(in crate::guard) fn reads_bytes(&self) -> bool {
         self.reads.has("query", "bytes")
-    }
-}
-
-/// A message with placeholders: `{table}`, `{column}`, `{rule}`; `{{` and `}}` are braces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Box<[Piece]>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(Box<str>),
-    Table,
-    Column,
-    Rule,
-}
-
-impl Template {
-    pub(super) const PLACEHOLDERS: [&'static str; 3] = ["table", "column", "rule"];
-
-    /// Reads a template; the unknown or unfinished placeholder if there is one.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            plain.push_str(&rest[..at]);
-            let brace = &rest[at..=at];
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix(brace) {
-                plain.push_str(brace);
-                rest = after;
-                continue;
-            }
-            let Some((name, after)) = rest.split_once('}').filter(|_| brace == "{") else {
-                return Err(format!("a lone `{brace}`: write `{brace}{brace}` for a brace"));
-            };
-            let piece = match name {
-                "table" => Piece::Table,
-                "column" => Piece::Column,
-                "rule" => Piece::Rule,
-                other => return Err(format!("unknown placeholder `{{{}}}`", crate::document::short(other))),
-            };
-            pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
-            pieces.push(piece);
-            rest = after;
-        }
-        plain.push_str(rest);
-        pieces.push(Piece::Text(plain.into()));
-        Ok(Self(pieces.into()))
-    }
-
-    pub(super) fn fill(&self, rule: &str, facts: &Facts) -> String {
-        let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Rule => out.push_str(rule),
-                Piece::Table => out.push_str(&named(facts.tables.first(), "the table")),
-                Piece::Column => out.push_str(&named(facts.like_column.as_ref(), "the column")),
-            }
-        }
-        out
-    }
-}
-
-fn named(name: Option<&String>, nothing: &str) -> String {
-    name.map_or_else(|| nothing.to_owned(), |name| crate::document::short(name))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn templates_fill_their_placeholders() {
-        let facts = Facts {
-            tables: vec!["shop.orders".into(), "b".into()],
-            like_column: Some("email".into()),
-            ..Facts::unparsed(1)
-        };
-        let template = Template::parse("{rule}: {{{column}}} of {table}!").unwrap();
-        assert_eq!(template.fill("r", &facts), "r: {email} of shop.orders!");
-        assert_eq!(template.fill("r", &Facts::unparsed(1)), "r: {the column} of the table!");
-    }
-
-    #[test]
-    fn templates_refuse_what_they_cannot_fill() {
-        assert!(Template::parse("{rows}").unwrap_err().contains("unknown placeholder `{rows}`"));
-        for text in ["{", "a } b", "{table", "}{"] {
-            assert!(Template::parse(text).unwrap_err().contains("a lone"), "{text}");
-        }
     }
 }

@@ -1,0 +1,145 @@
+//! What follows from the rules that matched: the strictest action (block, then route, then warn), the smallest limits,
+//! the strictest settings. Order never matters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::{Act, Rule, RuleLimit};
+use super::settings;
+use crate::guard::{Action, Bound, Complaint, Hit, Lane, Limits};
+
+/// A rule that matched, with its words filled in.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub index: u32,
+    /// Which statement of the text it speaks of, from 0.
+    pub statement: usize,
+    pub rule: Arc<Rule>,
+    pub message: String,
+    pub hint: String,
+    /// `tables = orders, select_star = true`: the facts it went by.
+    pub because: String,
+}
+
+/// A rule that may match at the run.
+#[derive(Clone, Debug)]
+pub(in crate::guard) struct Candidate {
+    pub(super) statement: usize,
+    pub(super) index: u32,
+    pub(super) rule: Arc<Rule>,
+}
+
+/// All that matched of one text.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// In the order of the rules; each at most once a text.
+    pub matches: Vec<Match>,
+    /// Rules that could not be answered and therefore did not match.
+    pub unanswered: Vec<Arc<str>>,
+    /// By statement. Empty if nothing was left for later.
+    pub(in crate::guard) candidates: Vec<Candidate>,
+}
+
+impl Decision {
+    pub(super) fn unanswered(&mut self, rule: &Arc<str>) {
+        if !self.unanswered.contains(rule) {
+            self.unanswered.push(Arc::clone(rule));
+        }
+    }
+
+    /// The strictest enforced action.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.enforced().map(|found| found.rule.act.action()).max().unwrap_or(Action::Allow)
+    }
+
+    fn enforced(&self) -> impl Iterator<Item = &Match> {
+        self.matches.iter().filter(|found| found.rule.enforced)
+    }
+
+    /// The rule whose action holds: of the strictest the first by name.
+    #[must_use]
+    pub fn strictest(&self) -> Option<&Match> {
+        self.enforced().min_by_key(|found| (std::cmp::Reverse(found.rule.act.action()), &found.rule.name))
+    }
+
+    /// Where the rules wish the text to run. Of two wishes the primary is the safe one.
+    #[must_use]
+    pub fn wish(&self) -> Option<Lane> {
+        let lanes = self.enforced().filter_map(|found| match found.rule.act {
+            Act::Route(lane) => Some(lane),
+            _ => None,
+        });
+        lanes.reduce(|a, b| if a == Lane::Primary { a } else { b })
+    }
+
+    #[must_use]
+    pub fn hits(&self) -> Box<[Hit]> {
+        let hit = |found: &Match| Hit {
+            rule: found.index,
+            action: found.rule.act.action(),
+            enforced: found.rule.enforced,
+        };
+        self.matches.iter().map(hit).collect()
+    }
+
+    /// What the client is told, strictest first. `fingerprint` stands in the DETAIL, to find the statement again.
+    #[must_use]
+    pub fn complaints(&self, fingerprint: u64) -> Box<[Complaint]> {
+        let told = self.enforced().filter(|found| matches!(found.rule.act, Act::Warn | Act::Block));
+        let mut complaints: Vec<Complaint> = told
+            .map(|found| Complaint {
+                rule: Arc::clone(&found.rule.name),
+                action: found.rule.act.action(),
+                sqlstate: found.rule.sqlstate,
+                message: found.message.clone(),
+                detail: format!(
+                    "Rule {} of {}, fingerprint {fingerprint:016x}: {}.",
+                    found.rule.name, found.rule.file, found.because
+                ),
+                hint: found.hint.clone(),
+            })
+            .collect();
+        complaints.sort_by(|a, b| b.action.cmp(&a.action).then_with(|| a.rule.cmp(&b.rule)));
+        complaints.into()
+    }
+
+    /// What the text may cost: the smallest of each bound. Of equal ones the rule that comes first by name set it.
+    #[must_use]
+    pub fn limits(&self) -> Option<Arc<Limits>> {
+        let mut found: Vec<(&RuleLimit, u32)> = Vec::new();
+        let mut rules: Vec<&Match> = self.enforced().filter(|found| found.rule.limit.is_some()).collect();
+        rules.sort_by(|a, b| a.rule.name.cmp(&b.rule.name));
+        found.extend(rules.iter().filter_map(|found| Some((found.rule.limit.as_ref()?, found.index))));
+        let limits = Limits {
+            timeout: smallest(&found, |limit| limit.timeout),
+            rows: smallest(&found, |limit| limit.rows),
+            bytes: smallest(&found, |limit| limit.bytes),
+            rates: each(&found, |limit| limit.rate),
+            concurrency: each(&found, |limit| limit.concurrency),
+        };
+        (!limits.is_empty()).then(|| Arc::new(limits))
+    }
+
+    /// Settings in force for the text, by name; of two values the stricter.
+    #[must_use]
+    pub fn set(&self) -> Box<[(Box<str>, Box<str>)]> {
+        let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, value) in self.enforced().flat_map(|found| &found.rule.set) {
+            let held = all.entry(name).or_insert(value);
+            if settings::laxity(name, value) < settings::laxity(name, held) {
+                *held = value;
+            }
+        }
+        all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+}
+
+fn smallest<T: Ord + Copy>(of: &[(&RuleLimit, u32)], bound: fn(&RuleLimit) -> Option<T>) -> Option<Bound<T>> {
+    let bounds = of.iter().filter_map(|(limit, rule)| Some(Bound { at: bound(limit)?, rule: *rule }));
+    bounds.min_by_key(|bound| bound.at)
+}
+
+fn each<T>(of: &[(&RuleLimit, u32)], bound: fn(&RuleLimit) -> Option<T>) -> Box<[Bound<T>]> {
+    of.iter().filter_map(|(limit, rule)| Some(Bound { at: bound(limit)?, rule: *rule })).collect()
+}

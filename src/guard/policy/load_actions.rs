@@ -1,0 +1,317 @@
+//! What a rule does, out of its table: `action` and what belongs to it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::load::choice;
+use super::model::{Act, RuleLimit};
+use super::schedule::{self, SHARES, Schedule};
+use super::template::Template;
+use super::{settings, units};
+use crate::document::{Problems, closest, entry, short, string, strings, wrong_type};
+use crate::guard::{Concurrency, Lane, Per, Rate, WEEKDAYS, sql};
+
+pub(super) const ACTIONS: [&str; 5] = ["warn", "block", "route", "limit", "set"];
+
+/// The action, if all that belongs to it is there and nothing that does not.
+pub(super) fn act(span: &Range<usize>, table: &DeTable<'_>, problems: &mut Problems) -> Option<Act> {
+    let action = choice(table, "action", &ACTIONS, problems);
+    if action.is_none() && entry(table, "action").is_none() {
+        problems.add(span.clone(), "the rule has no `action`").cure =
+            Some(format!("it is one of {}", ACTIONS.join(", ")));
+    }
+    let lane = route(table, problems);
+    let action = ACTIONS[action?];
+    let needs = |key: &str, example: &str, problems: &mut Problems| {
+        if entry(table, key).is_none() {
+            let at = entry(table, "action").map_or(span.clone(), Spanned::span);
+            problems.add(at, format!("`action = \"{action}\"` needs a `{key}`")).cure =
+                Some(format!("add `{example}`"));
+            return None;
+        }
+        Some(())
+    };
+    if let Some(lane) = entry(table, "route").filter(|_| action != "route") {
+        problems.add(lane.span(), "`route` has no effect here").cure =
+            Some("it needs `action = \"route\"`".into());
+    }
+    match action {
+        "warn" => Some(Act::Warn),
+        "block" => Some(Act::Block),
+        "route" => needs("route", "route = \"replica\"", problems).and(lane).map(Act::Route),
+        "limit" => needs("limit", "limit = { timeout = \"5s\" }", problems).map(|()| Act::Limit),
+        _ => needs("set", "set = { lock_timeout = \"2s\" }", problems).map(|()| Act::Set),
+    }
+}
+
+fn route(table: &DeTable<'_>, problems: &mut Problems) -> Option<Lane> {
+    let name = string(table, "route", problems)?;
+    match *name.get_ref() {
+        "replica" => Some(Lane::Replica),
+        "primary" => Some(Lane::Primary),
+        other => {
+            let message = format!("the route `{}` leads nowhere: no such lane is configured", short(other));
+            problems.add(name.span(), message).cure = Some("use \"replica\" or \"primary\"".into());
+            None
+        }
+    }
+}
+
+/// `limit`, beside any action that lets the statement run.
+pub(super) fn limit(table: &DeTable<'_>, act: Option<Act>, problems: &mut Problems) -> Option<RuleLimit> {
+    const KEYS: [&str; 6] = ["timeout", "rows", "bytes", "rate", "concurrency", "per"];
+    const EXAMPLE: &str = "a table such as { timeout = \"5s\", rows = 1000 }";
+    let value = entry(table, "limit")?;
+    let Some(given) = value.get_ref().as_table() else {
+        wrong_type(problems, value, "limit", EXAMPLE);
+        return None;
+    };
+    problems.refuse_unknown_keys(given, "key of `limit`", &KEYS, |_| None);
+    if act == Some(Act::Block) {
+        problems.add(value.span(), "`limit` has no effect here").cure =
+            Some("a blocked statement costs nothing; leave it out".into());
+    }
+    let per = per(given, problems);
+    let rate = quantity(given, "rate", "a rate such as \"100/s\"", units::rate, problems);
+    let concurrency = count(given, "concurrency", problems);
+    if let Some(per) = entry(given, "per")
+        && rate.is_none()
+        && concurrency.is_none()
+    {
+        problems.add(per.span(), "`per` has no effect here").cure =
+            Some("it belongs to `rate` and `concurrency`".into());
+    }
+    if !KEYS[..5].iter().any(|key| entry(given, key).is_some()) {
+        problems.add(value.span(), "`limit` bounds nothing").cure =
+            Some(format!("known are {}", KEYS.join(", ")));
+    }
+    Some(RuleLimit {
+        timeout: quantity(given, "timeout", "a duration such as \"5s\"", nonzero, problems),
+        rows: count(given, "rows", problems),
+        bytes: quantity(given, "bytes", "a size such as \"64MB\"", units::bytes, problems),
+        rate: rate.map(|(count, within)| Rate { count, within, per }),
+        concurrency: concurrency
+            .map(|most| Concurrency { most: u32::try_from(most).unwrap_or(u32::MAX), per }),
+    })
+}
+
+fn nonzero(text: &str) -> Option<Duration> {
+    units::duration(text).filter(|time| !time.is_zero())
+}
+
+fn per(table: &DeTable<'_>, problems: &mut Problems) -> Per {
+    const NAMES: [&str; 7] = ["rule", "user", "database", "application", "client", "address", "fingerprint"];
+    match choice(table, "per", &NAMES, problems) {
+        Some(1) => Per::User,
+        Some(2) => Per::Database,
+        Some(3) => Per::Application,
+        Some(4) => Per::Client,
+        Some(5) => Per::Address,
+        Some(6) => Per::Fingerprint,
+        _ => Per::Rule,
+    }
+}
+
+/// A string with a unit.
+fn quantity<T>(
+    table: &DeTable<'_>,
+    key: &str,
+    expected: &str,
+    read: fn(&str) -> Option<T>,
+    problems: &mut Problems,
+) -> Option<T> {
+    let value = entry(table, key)?;
+    let Some(text) = value.get_ref().as_str() else {
+        wrong_type(problems, value, key, expected);
+        return None;
+    };
+    let found = read(text);
+    if found.is_none() {
+        problems.add(value.span(), format!("`{key}` cannot be \"{}\"", short(text))).cure =
+            Some(format!("it is {expected}"));
+    }
+    found
+}
+
+/// A whole number above 0.
+fn count(table: &DeTable<'_>, key: &str, problems: &mut Problems) -> Option<u64> {
+    let value = entry(table, key)?;
+    let number = integer(value.get_ref()).and_then(|number| u64::try_from(number).ok()).filter(|n| *n > 0);
+    if number.is_none() {
+        wrong_type(problems, value, key, "a whole number above 0");
+    }
+    number
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    value.as_integer().and_then(|n| i64::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok())
+}
+
+/// `set`: settings in force for the statement.
+pub(super) fn set(
+    table: &DeTable<'_>,
+    act: Option<Act>,
+    problems: &mut Problems,
+) -> Box<[(Box<str>, Box<str>)]> {
+    let Some(value) = entry(table, "set") else { return Box::default() };
+    let Some(given) = value.get_ref().as_table() else {
+        wrong_type(problems, value, "set", "a table such as { lock_timeout = \"2s\" }");
+        return Box::default();
+    };
+    let names: Vec<&str> = settings::names().collect();
+    problems.refuse_unknown_keys(given, "setting that a rule may set:", &names, |_| None);
+    if act == Some(Act::Block) {
+        problems.add(value.span(), "`set` has no effect here").cure =
+            Some("a blocked statement needs no settings; leave it out".into());
+    }
+    if given.is_empty() {
+        problems.add(value.span(), "`set` sets nothing").cure = Some("leave it out".into());
+    }
+    let mut found = Vec::new();
+    for name in names {
+        let Some(value) = entry(given, name) else { continue };
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Boolean(flag) => flag.to_string(),
+            other => match integer(other) {
+                Some(number) => number.to_string(),
+                None => {
+                    wrong_type(problems, value, name, "a string");
+                    continue;
+                }
+            },
+        };
+        match settings::value(name, &text) {
+            Ok(text) => found.push((name.into(), text.into())),
+            Err(expected) => {
+                let message = format!("`{name}` cannot be \"{}\"", short(&text));
+                problems.add(value.span(), message).cure = Some(format!("it is {expected}"));
+            }
+        }
+    }
+    found.into()
+}
+
+pub(super) fn template(table: &DeTable<'_>, key: &str, problems: &mut Problems) -> Option<Template> {
+    let text = string(table, key, problems)?;
+    match Template::parse(text.get_ref()) {
+        Ok(template) => Some(template),
+        Err(message) => {
+            problems.add(text.span(), message).cure = Some(format!("known are {}", Template::PLACEHOLDERS));
+            None
+        }
+    }
+}
+
+pub(super) fn sqlstate(table: &DeTable<'_>, act: Option<Act>, problems: &mut Problems) -> Option<[u8; 5]> {
+    let text = string(table, "sqlstate", problems)?;
+    let code: Option<[u8; 5]> = text.get_ref().as_bytes().try_into().ok();
+    let code = code.filter(|code| code.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()));
+    let success = code.is_some_and(|code| [*b"00", *b"01", *b"02"].contains(&[code[0], code[1]]));
+    let complaint = match (code, act) {
+        (None, _) => Some(("`sqlstate` is five of 0-9 and A-Z", "for example \"42501\"")),
+        (_, Some(Act::Route(_) | Act::Limit | Act::Set)) => {
+            Some(("`sqlstate` has no effect here", "only warn and block say something to the client"))
+        }
+        (_, Some(Act::Block)) if success => {
+            Some(("this `sqlstate` is none of an error", "classes 00, 01 and 02 are success and warnings"))
+        }
+        (_, Some(Act::Warn)) if !success => {
+            Some(("this `sqlstate` is none of a warning", "warnings are of class 01, for example \"01000\""))
+        }
+        _ => None,
+    };
+    match complaint {
+        Some((message, cure)) => {
+            problems.add(text.span(), message).cure = Some(cure.into());
+            None
+        }
+        None => code,
+    }
+}
+
+/// When and for whom: `valid_from`, `valid_until`, `hours`, `days`, `zone`, `share`. `zone` is the file's.
+pub(super) fn schedule(
+    table: &DeTable<'_>,
+    name: &str,
+    zone: &TimeZone,
+    problems: &mut Problems,
+) -> Schedule {
+    let zone = self::zone(table, problems).unwrap_or_else(|| zone.clone());
+    let mut instant = |key: &str| {
+        let value = entry(table, key)?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            _ => String::new(),
+        };
+        let found = schedule::instant(&text, &zone);
+        if found.is_none() {
+            wrong_type(problems, value, key, "a date, or a date and time such as 2026-05-31T08:00:00Z");
+        }
+        found
+    };
+    let (from, until) = (instant("valid_from"), instant("valid_until"));
+    if let (Some(from), Some(until), Some(value)) = (from, until, entry(table, "valid_until"))
+        && from >= until
+    {
+        problems.add(value.span(), "`valid_until` is not after `valid_from`").cure =
+            Some("such a rule never holds".into());
+    }
+    let hours = quantity(table, "hours", "a window such as \"08:00-18:00\"", schedule::hours, problems);
+    Schedule { from, until, hours, days: days(table, problems), zone, share: share(table, name, problems) }
+}
+
+/// A time zone by its IANA name.
+pub(super) fn zone(table: &DeTable<'_>, problems: &mut Problems) -> Option<TimeZone> {
+    let name = string(table, "zone", problems)?;
+    let zones = TimeZoneDatabase::bundled();
+    match zones.get(name.get_ref()) {
+        Ok(zone) => Some(zone),
+        Err(_) => {
+            let known: Vec<String> = zones.available().map(|known| known.to_string()).collect();
+            let near = closest(name.get_ref(), known.iter().map(String::as_str));
+            let cure = near.map(|near| format!("did you mean \"{near}\"?"));
+            problems.add(name.span(), format!("there is no time zone \"{}\"", short(name.get_ref()))).cure =
+                cure.or_else(|| Some("write it as \"Europe/Zurich\" or \"UTC\"".into()));
+            None
+        }
+    }
+}
+
+fn days(table: &DeTable<'_>, problems: &mut Problems) -> Option<u8> {
+    let given = entry(table, "days")?;
+    let mut days = 0;
+    let list = strings(table, "days", problems)?;
+    for name in &list {
+        match WEEKDAYS.iter().position(|day| day == name.get_ref()) {
+            Some(day) => days |= 1 << day,
+            None => {
+                let message = format!("there is no day \"{}\"", short(name.get_ref()));
+                problems.add(name.span(), message).cure = Some(format!("known are {}", WEEKDAYS.join(", ")));
+            }
+        }
+    }
+    if list.is_empty() {
+        problems.add(given.span(), "`days` has none, so the rule never holds").cure =
+            Some("leave it out for every day".into());
+    }
+    Some(days)
+}
+
+fn share(table: &DeTable<'_>, name: &str, problems: &mut Problems) -> Option<(u32, u64)> {
+    let value = entry(table, "share")?;
+    let number = match value.get_ref() {
+        DeValue::Float(number) => number.as_str().replace('_', "").parse::<f64>().ok(),
+        other => integer(other).and_then(|whole| i32::try_from(whole).ok()).map(f64::from),
+    };
+    let Some(part) = number.filter(|part| (0.0..=1.0).contains(part)) else {
+        wrong_type(problems, value, "share", "a part of the clients, from 0.0 to 1.0");
+        return None;
+    };
+    Some(((part * f64::from(SHARES)).round() as u32, sql::fingerprint(name.as_bytes())))
+}
