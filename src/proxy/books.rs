@@ -1,10 +1,11 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::stream::Peer;
 use super::thread::{Ident, Thread};
-use crate::guard::{Effects, Judgement, Per};
+use crate::guard::{Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
 use crate::session::{Admission, Ask, Ledger, Limit};
 
@@ -16,6 +17,7 @@ pub(super) struct Books<'a> {
     ident: &'a Ident,
     meter: &'a PoolMeter,
     since: &'a mut Instant,
+    peer: Option<&'a Peer>,
 }
 
 impl<'a> Books<'a> {
@@ -25,7 +27,13 @@ impl<'a> Books<'a> {
         meter: &'a PoolMeter,
         since: &'a mut Instant,
     ) -> Self {
-        Self { thread, ident, meter, since }
+        Self { thread, ident, meter, since, peer: None }
+    }
+
+    /// Of this client, for policies that tell clients apart.
+    pub(super) fn of(mut self, peer: &'a Peer) -> Self {
+        self.peer = Some(peer);
+        self
     }
 }
 
@@ -83,6 +91,25 @@ impl Ledger for Books<'_> {
 
     fn admit(&mut self, asks: &[Ask]) -> Admission {
         self.thread.shared.throttles.admit(asks)
+    }
+
+    fn clock(&self) -> Duration {
+        self.thread.shared.throttles.elapsed()
+    }
+
+    fn unix(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn share_key(&self) -> u64 {
+        let class = &self.ident.class;
+        let application = self.ident.settings.get("application_name").unwrap_or_default();
+        let address = match self.peer {
+            Some(Peer::Ip(address)) => address.ip().to_canonical().to_string(),
+            _ => String::new(),
+        };
+        client_key(&class.user, application, &address)
     }
 
     fn limited(&mut self, rule: u32, limit: Limit) {

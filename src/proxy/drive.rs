@@ -397,7 +397,7 @@ impl Drive {
                 }
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
-            let mut books = Books::new(&thread, &ident, meter, &mut self.since);
+            let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card.peer);
             let mut env = Env {
                 guard: &mut work.guard,
                 statements: &mut work.statements,

@@ -105,6 +105,11 @@ impl Throttles {
         hash.finish() & !SHARED
     }
 
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

@@ -303,6 +303,7 @@ impl Backend {
         if self.status == b'I' {
             s.close_portals(self.ended);
         }
+        self.tell_history(s, l);
         Ok(self.end_watch(Show::Pass, l))
     }
 

@@ -6,6 +6,7 @@ use super::Ledger;
 use super::align::ParamSet;
 use super::backend::Backend;
 use super::expect::{Expect, Refusal};
+use super::history::History;
 use super::limits::{Halt, Limited, Who, is_bounded};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
@@ -137,6 +138,8 @@ pub struct Session {
     pub(super) ran_in_batch: bool,
     /// What belongs behind a statement that ran alone is still to be sent.
     pub(super) postponed: bool,
+    /// Kept only where a policy asks for it.
+    pub(super) history: Option<Box<History>>,
 }
 
 impl Session {
@@ -173,6 +176,7 @@ impl Session {
             limited: None,
             ran_in_batch: false,
             postponed: false,
+            history: None,
         }
     }
 
@@ -299,7 +303,11 @@ impl Session {
         let judgement = match self.judged.take() {
             Some(judgement) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
-            None => env.guard.judge(frontend::query(t.body()).ok_or(MALFORMED)?, &self.class),
+            None => {
+                let text = frontend::query(t.body()).ok_or(MALFORMED)?;
+                let judgement = env.guard.judge(text, &self.class);
+                self.settled(env, judgement, text, Some(&[]))
+            }
         };
         let mut refusal = self.refusal(&judgement);
         if refusal.is_none() && is_bounded(&judgement) {
@@ -358,6 +366,8 @@ impl Session {
         t: &mut Turn<'_, '_>,
     ) {
         self.notices(judgement, t);
+        let text = frontend::query(t.body()).unwrap_or_default();
+        self.note_run(env, judgement, text, text);
         self.takes_effect(env.ledger, judgement, t);
         self.impose(judgement, t);
         self.materialise(judgement, t);

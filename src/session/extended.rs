@@ -184,6 +184,21 @@ impl Session {
             }
             self.notices(&named.judgement, t);
         }
+        if named.judgement.live.is_some() {
+            if !t.whole() && t.header.total <= BIND_LOOK_MAX {
+                return Ok(Flow::Short);
+            }
+            let settled = self.settled_at_bind(env, Arc::clone(&named.judgement), bind.rest, t.whole());
+            if !Arc::ptr_eq(&settled, &named.judgement) {
+                env.ledger.judged(&settled);
+                if let Some(refusal) = self.refusal(&settled) {
+                    self.refuse(refusal, t);
+                    return Ok(Flow::Done);
+                }
+                self.notices(&settled, t);
+                named.judgement = settled;
+            }
+        }
         if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() {
             if let Some(stop) = self.must_be_quiet(&named.judgement, t) {
                 return Ok(stop);
@@ -196,6 +211,7 @@ impl Session {
             self.refuse(refusal, t);
             return Ok(Flow::Done);
         }
+        self.note_run(env, &named.judgement, bind.rest, named.statement.text());
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
             self.takes_effect(env.ledger, &named.judgement, t);

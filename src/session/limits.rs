@@ -161,7 +161,9 @@ impl Session {
         if !is_bounded(judgement) {
             return Ok(());
         }
-        if t.link.as_ref().is_some_and(|link| !link.is_clear()) {
+        let sets = !judgement.set.is_empty();
+        let early = |link: &Backend| !link.is_clear() || (sets && !link.unsynced && !link.is_known());
+        if t.link.as_deref().is_some_and(early) {
             return Err(Halt::Stop(hold(t)));
         }
         let asks = self.asks(env, judgement);
@@ -311,7 +313,7 @@ impl Session {
     /// Before a batch whose statement has settings put in force: what is under way must be over, and is waited for.
     pub(super) fn must_be_quiet(&mut self, judgement: &Judgement, t: &mut Turn<'_, '_>) -> Option<Flow> {
         let link = t.link.as_ref()?;
-        let quiet = judgement.set.is_empty() || link.unsynced || link.owes_only_us();
+        let quiet = judgement.set.is_empty() || link.unsynced || link.is_known();
         (!quiet).then(|| Flow::Stop(hold(t)))
     }
 
@@ -398,6 +400,11 @@ impl Backend {
     /// The client waits for no answer of the server's.
     fn owes_only_us(&self) -> bool {
         self.rest == 0 && self.queue.iter().all(|e| e.is_ours() || e.is_local())
+    }
+
+    /// The same, and its settings are not in question.
+    fn is_known(&self) -> bool {
+        self.owes_only_us() && !self.queue.iter().any(|e| matches!(e, Expect::Probe(_)))
     }
 
     /// What was held may be tried again.

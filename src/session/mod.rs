@@ -26,6 +26,7 @@ mod client;
 mod copy;
 mod expect;
 mod extended;
+mod history;
 mod impose;
 mod limits;
 mod names;
@@ -55,6 +56,8 @@ pub use outlet::Outlet;
 pub use overrun::Watch;
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
+
+use std::time::Duration;
 
 use crate::guard::{Effects, Judgement, Per};
 
@@ -86,6 +89,18 @@ pub trait Ledger {
     /// A statement wants a place in all of these.
     fn admit(&mut self, _asks: &[Ask]) -> Admission {
         Admission::Goes(None)
+    }
+    /// A clock that never goes back. Asked only where a policy reads the session.
+    fn clock(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Seconds since 1970-01-01 UTC. Asked only where a policy reads the time.
+    fn unix(&self) -> i64 {
+        0
+    }
+    /// The client, as a rule's `share` counts it.
+    fn share_key(&self) -> u64 {
+        0
     }
     /// A statement met this limit of a rule.
     fn limited(&mut self, _rule: u32, _limit: Limit) {}

@@ -64,25 +64,26 @@ impl Model {
         }
     }
 
-    /// What runs is cancelled: nothing more of it is said. (Whatever it was, it is not taken back.)
-    pub(super) fn cancel(&mut self) {
-        let mut ready = Vec::new();
-        let mut out = &self.out[..];
-        let mut status = self.status;
-        while let Some(h) = frame::peek(out, frame::server_limit).unwrap() {
-            if out[0] == b'Z' {
-                ready.push(());
-                status = out[HEADER];
-            }
-            out = &out[h.total..];
+    /// What runs is cancelled, if it is not over: of what it said no more than this was heard.
+    /// `begun`: bytes of a message of which the head was.
+    pub(super) fn cancel(&mut self, unheard: &[u8], begun: usize) {
+        let (head, unheard) = unheard.split_at(begun.min(unheard.len()));
+        let (mut rest, mut runs, mut ready) = (unheard, false, false);
+        while let Some(h) = frame::peek(rest, frame::server_limit).unwrap() {
+            ready |= rest[0] == b'Z';
+            runs |= rest[0] == b'C' || rest[0] == b's';
+            rest = &rest[h.total..];
         }
-        self.out.clear();
-        self.status = if status == b'I' { b'I' } else { b'E' };
-        reply::error_response(&mut self.out, reply::Severity::Error, *b"57014", "canceled", "", "");
-        if ready.is_empty() {
-            self.skips = true;
-        } else {
-            self.ready();
+        self.out = head.to_vec();
+        if !runs {
+            self.out.extend_from_slice(unheard);
+        }
+        if runs {
+            self.fail((*b"57014", "canceling statement due to user request"));
+            self.skips = !ready;
+            if ready {
+                self.ready();
+            }
         }
     }
 

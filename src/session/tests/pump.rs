@@ -365,8 +365,8 @@ impl World {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
                 if server.backend.take_excess() && self.cancels {
-                    server.carry.clear();
-                    server.model.cancel();
+                    let unheard = [std::mem::take(&mut server.carry), std::mem::take(&mut server.model.out)];
+                    server.model.cancel(&unheard.concat(), server.backend.rest);
                 }
                 if let Some(words) = server.backend.take_words() {
                     server.model.feed(&words);
