@@ -14,6 +14,7 @@ mod clients;
 mod counts;
 mod peers;
 mod proc;
+mod server_cpu;
 mod table;
 mod tps;
 
@@ -23,10 +24,10 @@ struct Args {
     /// Fewer cells, shorter runs: some five minutes.
     #[arg(long)]
     quick: bool,
-    /// Parts to run: tps, memory, storm, bulk, slow, mixed, syscalls, instructions.
+    /// Parts to run: tps, server-cpu, memory, storm, bulk, slow, mixed, syscalls, instructions.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Rounds of the tps cells.
+    /// Rounds of the tps and server-cpu cells.
     #[arg(long)]
     rounds: Option<u32>,
     /// Measured seconds of one pgbench run, after one second of warm-up.
@@ -37,7 +38,8 @@ struct Args {
     bench: bool,
 }
 
-const PARTS: [&str; 8] = ["tps", "memory", "storm", "bulk", "slow", "mixed", "syscalls", "instructions"];
+const PARTS: [&str; 9] =
+    ["tps", "server-cpu", "memory", "storm", "bulk", "slow", "mixed", "syscalls", "instructions"];
 
 fn main() {
     let args = Args::parse();
@@ -53,6 +55,11 @@ fn main() {
         let cells = if args.quick { tps::QUICK } else { tps::CELLS };
         let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
         tps::run(&lab, cells, rounds, args.secs.unwrap_or(if args.quick { 3 } else { 8 }));
+    }
+    if wanted("server-cpu") {
+        let cells = if args.quick { server_cpu::QUICK } else { server_cpu::CELLS };
+        let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 7 });
+        server_cpu::run(&lab, cells, rounds, args.secs.unwrap_or(if args.quick { 2 } else { 3 }));
     }
     if wanted("memory") {
         clients::memory(&lab, if args.quick { 2_000 } else { 10_000 });

@@ -26,6 +26,8 @@ pub enum Kind {
     Direct,
     PgBouncer,
     Pgsluice,
+    /// With a unix socket to the server.
+    PgsluiceLocal,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::PgBouncer => "PgBouncer",
             Self::Pgsluice => "pgsluice",
+            Self::PgsluiceLocal => "pgsluice by unix socket",
         }
     }
 }
@@ -106,7 +109,10 @@ impl Lab {
         let (command, port) = match kind {
             Kind::Direct => return self.direct(),
             Kind::PgBouncer => self.pgbouncer_command(wrapper),
-            Kind::Pgsluice => self.pgsluice_command(wrapper),
+            Kind::Pgsluice => self.pgsluice_command("pgsluice.toml", &self.cluster.url("postgres"), wrapper),
+            Kind::PgsluiceLocal => {
+                self.pgsluice_command("local.toml", &self.cluster.socket_url("postgres"), wrapper)
+            }
         };
         let mut command = command;
         let program = Program::start(self.cluster.home(), &mut command).unwrap();
@@ -149,12 +155,11 @@ impl Lab {
         (command, Some(port))
     }
 
-    fn pgsluice_command(&self, wrapper: &[String]) -> (Command, Option<u16>) {
-        let settings = self.cluster.home().path().join("pgsluice.toml");
+    fn pgsluice_command(&self, file: &str, primary: &str, wrapper: &[String]) -> (Command, Option<u16>) {
+        let settings = self.cluster.home().path().join(file);
         let text = format!(
-            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{}\"\npolicies = [\"baseline\"]\n[pool]\npool_size = {POOL_SIZE}\n\
-             max_client_conn = 20000\n[log]\nlog_connections = false\nlog_disconnections = false\n",
-            self.cluster.url("postgres")
+            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{primary}\"\npolicies = [\"baseline\"]\n[pool]\npool_size = {POOL_SIZE}\n\
+             max_client_conn = 20000\n[log]\nlog_connections = false\nlog_disconnections = false\n"
         );
         std::fs::write(&settings, text).unwrap();
         let path = PathBuf::from(env!("CARGO_BIN_EXE_pgsluice"));

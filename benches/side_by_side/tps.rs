@@ -78,15 +78,37 @@ fn print(heading: &str, peers: &[Peer], samples: &[Vec<Option<Sample>>]) {
     table::print(heading, &["", "TPS", "x PgBouncer", "CPU µs/query", "x PgBouncer"], &rows);
 }
 
-/// Runs pgbench; the first second is warm-up, the rest is measured on the same window for both figures.
 pub fn pgbench(lab: &Lab, peer: &Peer, mode: &str, clients: u32, secs: u32) -> Sample {
+    let window = window(lab, peer, mode, clients, (secs, 0), || peer.pid().map(proc::cpu));
+    let spent = window.start.zip(window.end);
+    let cpu = spent.map(|(start, end)| (end - start).as_secs_f64() * 1e6 / window.transactions);
+    Sample { tps: window.transactions / window.time, cpu }
+}
+
+/// What pgbench did between two readings of something.
+pub struct Window<T> {
+    pub transactions: f64,
+    pub time: f64,
+    pub start: T,
+    pub end: T,
+}
+
+/// Runs pgbench; the first second is warm-up, the next are measured on the same window for all figures, and some more
+/// may follow that are not.
+pub fn window<T>(
+    lab: &Lab,
+    peer: &Peer,
+    mode: &str,
+    clients: u32,
+    (secs, more): (u32, u32),
+    read: impl Fn() -> T,
+) -> Window<T> {
     let mut command = lab.client("pgbench", peer);
-    let (clients, total) = (clients.to_string(), (secs + 1).to_string());
+    let (clients, total) = (clients.to_string(), (secs + 1 + more).to_string());
     command.args(["-n", "-S", "-M", mode, "-c", &clients, "-j", "1", "-T", &total, "-P", "1", DATABASE]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let cpu = || peer.pid().map(proc::cpu);
     let (mut start, mut end) = (None, None);
-    let (mut transactions, mut time, mut before) = (0.0, 0.0, 0.0);
+    let (mut transactions, mut time, mut before, mut lines) = (0.0, 0.0, 0.0, 0);
     let mut others = String::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
         let Some((at, tps)) = progress(&line) else {
@@ -94,17 +116,19 @@ pub fn pgbench(lab: &Lab, peer: &Peer, mode: &str, clients: u32, secs: u32) -> S
             continue;
         };
         if start.is_none() {
-            start = Some(cpu());
-        } else {
+            start = Some(read());
+        } else if more == 0 || lines <= secs {
             transactions += tps * (at - before);
             time += at - before;
-            end = Some(cpu());
+            end = Some(read());
         }
-        before = at;
+        (before, lines) = (at, lines + 1);
     }
     assert!(child.wait().unwrap().success(), "pgbench through {}: {others}", peer.kind.name());
-    let spent = start.flatten().zip(end.flatten()).map(|(s, e)| (e - s).as_secs_f64() * 1e6 / transactions);
-    Sample { tps: transactions / time, cpu: spent }
+    let Some((start, end)) = start.zip(end) else {
+        panic!("pgbench through {} said too little: {others}", peer.kind.name())
+    };
+    Window { transactions, time, start, end }
 }
 
 /// `progress: 2.0 s, 15837.1 tps, lat …` -> (2.0, 15837.1)

@@ -21,7 +21,7 @@ use crate::admin::{self, Console};
 use crate::config::{Host, ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::runtime::ControlThread;
-use crate::control::{snapshot, topology};
+use crate::control::{catalog, snapshot, topology};
 use crate::guard::policy::{Policies, Rule};
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
@@ -125,6 +125,19 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
+    if settings.catalog.enabled && !settings.policies.is_empty() {
+        let known = Arc::clone(&shared);
+        let census: catalog::Census = Arc::new(move || known.databases());
+        let asked = Arc::clone(&shared.catalog_asked);
+        let reader = catalog::Reader::new(
+            Arc::clone(&snapshot),
+            servers.0.clone(),
+            Arc::clone(&settings),
+            census,
+            asked,
+        );
+        control.handle().spawn(reader.run());
+    }
     start_control(
         &control,
         &settings,

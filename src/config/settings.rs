@@ -255,6 +255,21 @@ settings! {
         auth_file: Option<PathBuf> = "";
     }
 
+    /// What is known of the databases: tables and sizes, columns, indexes, views. Read through `primary`'s login.
+    catalog: CatalogSettings {
+        /// Off: rules that ask for sizes, indexes or columns get no answer.
+        enabled: bool = true;
+        /// How often a database is read again. What has changed is read; a change of the schema that passes through
+        /// pgsluice is read at once.
+        refresh: Duration = "60s", where positive => "must be more than 0";
+        /// A reading that takes longer is given up, and tried again later.
+        timeout: Duration = "30s", where positive => "must be more than 0";
+        /// Tables of one database; with more nothing is known of it. Some 2 KB of memory each.
+        max_tables: usize = 100000;
+        /// Databases that are read; further ones are unknown.
+        max_databases: usize = 32;
+    }
+
     /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.
     admin: AdminSettings {
         /// Roles that may run every command of the console. They log in as they do elsewhere.

@@ -9,6 +9,8 @@ pub mod snapshot;
 /// Which servers are up.
 pub mod topology;
 mod auth_query;
+/// What the databases hold.
+pub mod catalog;
 pub mod credentials;
 pub mod pg_tls;
 /// Files read again while we run.

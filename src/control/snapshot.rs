@@ -3,15 +3,31 @@
 //! A data thread keeps a [`Reader`] and loads it once per message: what a message sees does not change under
 //! it. Tasks publish their part with [`publish`]; they never wait for a reader.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+
+use crate::guard::catalog::Catalog;
 
 /// Everything published, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub topology: Topology,
+    pub catalogs: Arc<Catalogs>,
+    /// Of each of them.
+    pub catalog_readings: Arc<HashMap<Box<str>, CatalogReading>>,
+}
+
+/// What is known of each database, by the name clients give it.
+pub type Catalogs = HashMap<Box<str>, Arc<Catalog>>;
+
+/// When a catalog was last published, and what it cost.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogReading {
+    pub at: SystemTime,
+    pub took: Duration,
 }
 
 pub type Shared = Arc<ArcSwap<Snapshot>>;

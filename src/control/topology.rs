@@ -389,6 +389,33 @@ fn client_config(server: &Server, watch: &Watch) -> Config {
     config
 }
 
+/// A connection of the control plane's own to one database of a server, open until it is dropped.
+pub(super) struct Control {
+    client: Client,
+    _driver: AbortOnDrop,
+}
+
+impl Control {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Opens one; `limit` bounds it and each of its statements.
+pub(super) async fn open_for(
+    server: &Server,
+    dbname: &str,
+    application: &str,
+    limit: Duration,
+) -> Result<Control, String> {
+    let watch = Watch { check_interval: limit, max_lag: limit, connect_timeout: limit };
+    let mut config = client_config(server, &watch);
+    config.dbname(dbname).application_name(application);
+    let (client, connection) = config.connect(PgTls::new(&server.tls)).await.map_err(sentence)?;
+    let driver = AbortOnDrop(tokio::spawn(async move { drop(connection.await) }));
+    Ok(Control { client, _driver: driver })
+}
+
 /// Every host of the URL, and what they must be: the driver goes through them in order.
 pub(super) fn add_hosts(config: &mut Config, url: &ServerUrl) {
     for host in url.hosts() {
@@ -403,7 +430,7 @@ pub(super) fn add_hosts(config: &mut Config, url: &ServerUrl) {
 }
 
 /// An error with its causes in one line. Holds nothing of the password.
-fn sentence(error: tokio_postgres::Error) -> String {
+pub(super) fn sentence(error: tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

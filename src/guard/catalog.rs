@@ -1,6 +1,7 @@
 //! What is known of a database's tables, as a value: filled by `control/catalog`, or from a file by `explain`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
-    pub tables: Vec<Table>,
+    pub tables: Vec<Arc<Table>>,
     /// Schemas in which a name without one is looked for, in order.
     pub search_path: Vec<String>,
     /// Functions that are not PostgreSQL's own, by `schema.name`; one that is overloaded has its most volatile.
@@ -26,6 +27,8 @@ pub struct Table {
     /// `table`, `partitioned`, `partition`, `view`, `materialized view`, `foreign table`.
     pub kind: String,
     pub owner: Option<String>,
+    /// Of a partition, or a table that inherits: the table above it, as `schema.name`.
+    pub parent: Option<String>,
     /// Estimated rows; `None` if it was never analysed.
     pub rows: Option<u64>,
     /// Size in bytes without indexes.
@@ -103,7 +106,16 @@ impl Catalog {
         } else {
             self.search_path.iter().find_map(|schema| self.index.get(&format!("{schema}.{written}")))
         };
-        self.tables.get(*at?)
+        self.tables.get(*at?).map(|table| &**table)
+    }
+}
+
+impl Catalog {
+    /// How many partitions a table has.
+    #[must_use]
+    pub fn partitions_of(&self, parent: &str) -> u32 {
+        let children = self.tables.iter().filter(|table| table.parent.as_deref() == Some(parent));
+        u32::try_from(children.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -7,6 +7,7 @@ use super::Class;
 use super::catalog::Catalog;
 use super::fact::fact_table;
 use super::facts::Facts;
+use super::plan::PlanFacts;
 
 /// Roots of conditions whose facts change while the text and its client stay the same.
 pub const LIVE_ROOTS: [&str; 3] = ["session", "time", "params"];
@@ -141,6 +142,8 @@ pub struct Circumstances<'a> {
     pub now: Option<i64>,
     /// Which client it is, for `share`: see [`client_key`]. The same for all connections that should be treated alike.
     pub who: Option<u64>,
+    /// What the planner says of it; `None` while it was not asked.
+    pub plan: Option<&'a PlanFacts>,
     /// Values of parameters as the client sent them, `$1` first; `None` where they are not known. An inner `None` is
     /// NULL, and so is nothing that was sent in binary.
     pub params: Option<&'a [Option<&'a [u8]>]>,

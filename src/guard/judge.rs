@@ -144,6 +144,11 @@ impl Guard {
         self.forget();
     }
 
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<HashMap<Box<str>, Arc<Catalog>>> {
+        &self.catalogs
+    }
+
     /// Judges before the run: what changes from run to run is left open.
     fn bench<'a>(&'a self, class: &'a Class) -> Bench<'a> {
         let catalog = self.catalogs.get(&class.database);

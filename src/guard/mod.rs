@@ -12,6 +12,7 @@ pub mod fact;
 pub mod facts;
 mod judge;
 mod limits;
+pub mod plan;
 pub mod policy;
 pub mod route;
 pub mod rules;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::card::ClientCard;
 use super::client_log;
@@ -61,6 +61,8 @@ pub struct Shared {
     /// Some policy may route to a replica, and there is one.
     pub may_route: bool,
     pub reads_application: bool,
+    /// Told, the catalogs are read again.
+    pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
     pub refused_pins: Effects,
     /// Changes of each database's schema.
@@ -115,6 +117,11 @@ impl Shared {
     /// Counts changes of a database's schema. Bounded by the databases that exist: asked for after authentication.
     pub(super) fn schema(&self, database: &str) -> Arc<AtomicU64> {
         Arc::clone(&self.schemas.entry(database.into()).or_default())
+    }
+
+    /// The databases that clients have asked for, with their counts of changes.
+    pub fn databases(&self) -> Vec<(Box<str>, u64)> {
+        self.schemas.iter().map(|entry| (entry.key().clone(), entry.load(Ordering::Relaxed))).collect()
     }
 
     /// A client's number among all.
@@ -184,6 +191,7 @@ impl Shared {
         Arc::new(Self {
             may_route: parts.policies_route && !parts.replicas.is_empty(),
             reads_application: parts.reads_application,
+            catalog_asked: Arc::default(),
             primary: parts.primary,
             replicas: parts.replicas,
             snapshot: parts.snapshot,
@@ -318,6 +326,16 @@ impl Thread {
     pub(super) fn publish_cache_counters(&self) {
         let Ok(work) = self.work.try_borrow() else { return };
         self.meters.caches(&work.guard.counters());
+    }
+
+    /// Takes up catalogs that were published since.
+    pub(super) fn take_catalogs(&self) {
+        let Ok(mut work) = self.work.try_borrow_mut() else { return };
+        let Work { guard, snapshot, .. } = &mut *work;
+        let catalogs = &snapshot.load().catalogs;
+        if !Arc::ptr_eq(catalogs, guard.catalogs()) {
+            guard.set_catalogs(Arc::clone(catalogs));
+        }
     }
 
     /// An idle server goes back to its pool, once a cancel that is under way is through.

@@ -1,5 +1,5 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, cache counters.
+//! minimum, catalogs, cache counters.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ async fn chores(thread: Rc<Thread>) {
         for node in std::iter::once(&shared.primary).chain(&shared.replicas) {
             sweep(&thread, node, now);
         }
+        thread.take_catalogs();
         thread.publish_cache_counters();
     }
 }

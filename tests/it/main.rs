@@ -14,6 +14,7 @@ mod pipeline;
 mod multi_statement;
 mod copy;
 mod cancel;
+mod catalog;
 mod errors_until_sync;
 mod notices_parameter_status;
 mod transaction_pooling;

@@ -43,6 +43,9 @@ fact_table! {
         fact offset: Option<u64> = Some(0);
         /// The statement itself has an `ORDER BY`.
         fact order_by: bool = false;
+        /// Columns that the statement itself is ordered by, as `table.column` where the table is told; empty if it is
+        /// ordered by anything else first.
+        fact order_columns: Vec<String> = Vec::new();
         /// An `ORDER BY random()` at any level.
         fact order_by_random: bool = false;
         /// Joins written as `JOIN`, plus one for each further comma-separated relation in a `FROM`.

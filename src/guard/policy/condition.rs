@@ -12,6 +12,7 @@ use super::check::{self, Reads, Type};
 use super::quick::Quick;
 use crate::guard::fact::{self, Field};
 use crate::guard::facts::Facts;
+use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, ClientFacts, Kind, SessionFacts, Subject, TimeFacts};
 
 /// A name in conditions that has fields: `query`, `client`, ….
@@ -61,6 +62,13 @@ pub(super) const ROOTS: &[Root] = &[
         fields: || typed(TimeFacts::FIELDS),
         values: |of, reads| values(TimeFacts::FIELDS, of.around.time, true, reads),
         get: |of, at| get(TimeFacts::FIELDS, at, of.around.time, true),
+    },
+    Root {
+        name: "plan",
+        about: "What the planner expects. Unknown while it was not asked, or did not answer in time.",
+        sheet: || sheet(PlanFacts::FIELDS),
+        fields: || typed(PlanFacts::FIELDS),
+        values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
     },
     Root {
         name: "catalog",
@@ -440,7 +448,7 @@ mod tests {
         let env = Env::stdlib();
         for (text, at, message) in [
             ("query.join > 1", Some(6), "`query` has no field `join`"),
-            ("plan.rows > 1", Some(0), "unknown name `plan`"),
+            ("plane.rows > 1", Some(0), "unknown name `plane`"),
             ("query", Some(0), "`query` has fields; read one of them"),
             ("query.joins", None, "the condition is a number, not true or false"),
             ("query.joins == \"3\"", None, "compares a number with a text"),

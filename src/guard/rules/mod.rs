@@ -10,6 +10,7 @@ use super::{Kind, Subject};
 
 mod ddl;
 mod options;
+mod plan;
 mod reads;
 mod security;
 mod session;
@@ -75,9 +76,16 @@ use rules;
 
 /// Every detector, family by family.
 pub fn detectors() -> impl Iterator<Item = &'static Detector> + Clone {
-    [reads::DETECTORS, writes::DETECTORS, ddl::DETECTORS, security::DETECTORS, session::DETECTORS]
-        .into_iter()
-        .flatten()
+    [
+        reads::DETECTORS,
+        writes::DETECTORS,
+        ddl::DETECTORS,
+        security::DETECTORS,
+        session::DETECTORS,
+        plan::DETECTORS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The detector of that name.
@@ -142,7 +150,8 @@ mod tests {
                 assert!(text.contains(&format!("### {heading}\n")), "{}: {heading}", detector.name);
             }
             assert!(
-                detector.source.contains("flags(") && detector.source.contains("passes("),
+                ["flags(", "flags_in("].iter().any(|call| detector.source.contains(call))
+                    && ["passes(", "passes_in("].iter().any(|call| detector.source.contains(call)),
                 "{}",
                 detector.name
             );

@@ -3,6 +3,7 @@
 use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::{ReadOptions, read};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject};
 
 /// What stands around the statement of a test.
@@ -10,6 +11,7 @@ use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subje
 pub(super) struct Around {
     pub(super) catalog: Option<Catalog>,
     pub(super) session: Option<SessionFacts>,
+    pub(super) plan: Option<PlanFacts>,
     pub(super) options: Option<Options>,
 }
 
@@ -20,6 +22,10 @@ impl Around {
             serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
         catalog.seal();
         Self { catalog: Some(catalog), ..Self::default() }
+    }
+
+    pub(super) fn plan(plan: PlanFacts) -> Self {
+        Self { plan: Some(plan), ..Self::default() }
     }
 
     pub(super) fn session(session: SessionFacts) -> Self {
@@ -51,6 +57,7 @@ fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
     let circumstances = Circumstances {
         catalog: around.catalog.as_ref(),
         session: around.session.as_ref(),
+        plan: around.plan.as_ref(),
         ..Circumstances::default()
     };
     let check = |facts| {

@@ -1,0 +1,260 @@
+//! From a plan's tree to its facts.
+
+use std::collections::BTreeMap;
+
+use super::PlanFacts;
+use super::node::{Explained, Node, whole};
+use crate::guard::catalog::Catalog;
+use crate::guard::facts::{self, Facts, ReadOptions};
+
+/// What the plan does not say and its meaning depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    pub catalog: Option<&'a Catalog>,
+    /// The session's `work_mem` in bytes; 4 MB is PostgreSQL's default.
+    pub work_mem: u64,
+    /// `hash_mem_multiplier` in hundredths: 200 from PostgreSQL 15 on, 100 before.
+    pub hash_mem_percent: u64,
+}
+
+impl Default for Surroundings<'_> {
+    fn default() -> Self {
+        Self { catalog: None, work_mem: 4 << 20, hash_mem_percent: 200 }
+    }
+}
+
+/// Why an answer is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the plan is no JSON that is known: {0}")]
+    Shape(#[from] serde_json::Error),
+    #[error("the plan is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("the answer holds no plan")]
+    Empty,
+}
+
+/// A plan larger than this is not read: a join of a thousand partitions has one.
+const MAX_BYTES: usize = 4 << 20;
+/// An index scan that costs this much for each row it yields reads many more than it yields: one row found by an index
+/// costs at most a page or two at random.
+const WASTE: f64 = 50.0;
+/// Fewer rows thrown away are no waste.
+const WASTED_ROWS: f64 = 1000.0;
+/// Bytes beside each row that a sort or hash keeps in memory.
+const ROW_OVERHEAD: f64 = 24.0;
+
+/// Reads `EXPLAIN (FORMAT JSON)`.
+///
+/// # Errors
+/// It is no plan, or too large a one.
+pub fn read(json: &[u8], around: &Surroundings<'_>) -> Result<PlanFacts, Fault> {
+    if json.len() > MAX_BYTES {
+        return Err(Fault::TooLarge);
+    }
+    let explained: Vec<Explained> = serde_json::from_slice(json)?;
+    let Explained { plan, jit } = explained.into_iter().next().ok_or(Fault::Empty)?;
+    let mut reader = Reader { around, facts: PlanFacts::blank(), scans: Vec::new() };
+    reader.facts.total_cost = plan.total_cost;
+    // A write yields nothing by itself; what it changes is what its input yields.
+    let result = if plan.kind == "ModifyTable" { plan.plans.first().unwrap_or(&plan) } else { &plan };
+    (reader.facts.rows, reader.facts.width) = (result.count(), whole(result.width));
+    reader.facts.jit = jit.is_some();
+    reader.walk(&plan);
+    Ok(reader.finish())
+}
+
+/// A table read from end to end.
+struct Scan {
+    table: String,
+    rows: u64,
+    passed: u64,
+    known: bool,
+    filter: Option<String>,
+}
+
+struct Reader<'a> {
+    around: &'a Surroundings<'a>,
+    facts: PlanFacts,
+    scans: Vec<Scan>,
+}
+
+impl Reader<'_> {
+    /// With a stack of its own: a plan is as deep as its query.
+    fn walk(&mut self, root: &Node) {
+        let mut work = vec![(root, 1.0)];
+        while let Some((node, times)) = work.pop() {
+            self.node(node, times);
+            let times = times * node.divisor();
+            work.extend(node.plans.iter().rev().map(|child| (child, times)));
+        }
+    }
+
+    /// `times`: workers that run it at once.
+    fn node(&mut self, node: &Node, times: f64) {
+        let facts = &mut self.facts;
+        facts.nodes += 1;
+        facts.workers += node.workers;
+        facts.partitions_pruned += node.removed;
+        facts.empty |= facts.nodes == 1 && node.one_time_filter.as_deref() == Some("false");
+        match node.kind.as_str() {
+            "Seq Scan" => self.seq_scan(node, times),
+            "Index Scan" | "Index Only Scan" | "Bitmap Index Scan" => self.index_scan(node),
+            "Bitmap Heap Scan" => self.bitmap_scan(node),
+            "Nested Loop" => self.nested_loop(node),
+            "Sort" | "Incremental Sort" => self.spill("sort", node, 100),
+            "Hash" => self.spill("hash", node, self.around.hash_mem_percent),
+            "Aggregate" if node.strategy == "Hashed" || node.strategy == "Mixed" => {
+                self.spill("aggregate", node, self.around.hash_mem_percent);
+            }
+            "Materialize" => self.spill("materialize", node, 100),
+            "Append" | "Merge Append" => self.append(node),
+            _ => {}
+        }
+    }
+
+    fn seq_scan(&mut self, node: &Node, times: f64) {
+        let Some(table) = node.table() else { return };
+        let known =
+            self.around.catalog.and_then(|catalog| catalog.table(&table)).and_then(|table| table.rows);
+        let passed = whole(node.rows * times);
+        let rows = known.unwrap_or(passed).max(passed);
+        self.scans.push(Scan { table, rows, passed, known: known.is_some(), filter: node.filter.clone() });
+    }
+
+    fn index_scan(&mut self, node: &Node) {
+        let Some(index) = &node.index else { return };
+        add(&mut self.facts.indexes, index);
+        // A scan that reads an index from end to end in its order has no condition, and is no waste by itself.
+        let wasteful = node.filter.is_some() && node.total_cost / node.rows.max(1.0) > WASTE;
+        if let (true, Some(table)) = (wasteful, node.table()) {
+            add(&mut self.facts.wasteful_indexes, &format!("{index} on {table}"));
+        }
+    }
+
+    /// Here the plan tells what the index yields and what the filter leaves.
+    fn bitmap_scan(&mut self, node: &Node) {
+        let (Some(table), Some(bitmap)) = (node.table(), node.plans.first()) else { return };
+        let wasteful = node.filter.is_some() && bitmap.rows > WASTED_ROWS && bitmap.rows > 10.0 * node.rows;
+        if let (true, Some(index)) = (wasteful, &bitmap.index) {
+            add(&mut self.facts.wasteful_indexes, &format!("{index} on {table}"));
+        }
+    }
+
+    fn nested_loop(&mut self, node: &Node) {
+        let (Some(outer), Some(inner)) = (node.input("Outer"), node.input("Inner")) else { return };
+        let pairs = whole(outer.rows * inner.rows);
+        if is_parameterised(inner) {
+            return;
+        }
+        self.facts.nested_loop_rows = self.facts.nested_loop_rows.max(pairs);
+        if node.join_filter.is_none() && outer.count() > 1 && inner.count() > 1 {
+            self.facts.cartesian_rows = self.facts.cartesian_rows.max(pairs);
+        }
+    }
+
+    fn spill(&mut self, what: &str, node: &Node, percent: u64) {
+        // What a hash or sort holds is what its input yields; an aggregate holds its groups.
+        let held = if what == "aggregate" { node } else { node.plans.first().unwrap_or(node) };
+        let bytes = whole(held.rows * (held.width + ROW_OVERHEAD));
+        if bytes > self.around.work_mem.saturating_mul(percent) / 100 {
+            self.facts.spill_bytes = self.facts.spill_bytes.max(bytes);
+            add(&mut self.facts.spills, what);
+        }
+    }
+
+    /// The children of an `Append` that are partitions, by their parents.
+    fn append(&mut self, node: &Node) {
+        let Some(catalog) = self.around.catalog else { return };
+        let mut read: BTreeMap<&str, u32> = BTreeMap::new();
+        for child in &node.plans {
+            let table = first_relation(child).and_then(|name| catalog.table(&name));
+            if let Some(parent) =
+                table.filter(|table| table.kind == "partition").and_then(|t| t.parent.as_deref())
+            {
+                *read.entry(parent).or_default() += 1;
+            }
+        }
+        for (parent, read) in read {
+            let all = catalog.partitions_of(parent);
+            self.facts.partitions_read += read;
+            self.facts.partitions_pruned += all.saturating_sub(read.saturating_add(node.removed));
+            if read > 1 && read >= all {
+                add(&mut self.facts.unpruned, parent);
+            }
+        }
+    }
+
+    fn finish(mut self) -> PlanFacts {
+        for scan in &self.scans {
+            add(&mut self.facts.seq_scans, &scan.table);
+        }
+        if let Some(largest) = self.scans.into_iter().reduce(|a, b| if b.rows > a.rows { b } else { a }) {
+            self.facts.seq_scan_rows = largest.rows;
+            self.facts.seq_scan_share = match &largest.filter {
+                None => Some(1.0),
+                Some(_) if largest.known => Some(largest.passed as f64 / largest.rows.max(1) as f64),
+                Some(_) => None,
+            };
+            self.facts.seq_scan_columns =
+                largest.filter.as_deref().map(|filter| columns_of(filter)).unwrap_or_default();
+            self.facts.seq_scan_table = largest.table;
+        }
+        self.facts
+    }
+}
+
+/// The inner side of a nested loop that is looked up by an index for each outer row.
+fn is_parameterised(node: &Node) -> bool {
+    if node.index_cond.as_deref().is_some_and(names_another) {
+        return true;
+    }
+    match node.kind.as_str() {
+        // Materialize and Memoize keep what they have read; a Memoize is only made over a parameterised side.
+        "Memoize" => true,
+        "Append" | "Bitmap Heap Scan" | "Bitmap Index Scan" | "Limit" | "Subquery Scan" | "Aggregate"
+        | "Unique" => node.plans.iter().any(is_parameterised),
+        "Function Scan" | "Values Scan" | "Result" => true,
+        _ => false,
+    }
+}
+
+/// The plan writes columns of other relations with their names before them: `(customer = c.id)`.
+fn names_another(condition: &str) -> bool {
+    let words = condition.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '"' | '$')));
+    words
+        .filter(|word| word.contains('.'))
+        .any(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"'))
+}
+
+fn first_relation(node: &Node) -> Option<String> {
+    let mut node = node;
+    loop {
+        if let Some(table) = node.table() {
+            return Some(table);
+        }
+        node = node.plans.first()?;
+    }
+}
+
+/// Columns that a condition names, as the plan writes it: read by the grammar as the filter of a query.
+pub(super) fn columns_of(filter: &str) -> Vec<String> {
+    predicates_of(filter).filter_columns.iter().map(|name| last(name).to_owned()).collect()
+}
+
+pub(super) fn predicates_of(filter: &str) -> Facts {
+    let text = format!("SELECT FROM t WHERE {filter}");
+    let reading = facts::read(text.as_bytes(), &ReadOptions::default());
+    reading.statements.into_iter().next().unwrap_or_else(Facts::blank)
+}
+
+pub(super) fn last(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(_, column)| column)
+}
+
+fn add(list: &mut Vec<String>, name: &str) {
+    const MANY: usize = 100;
+    if list.len() < MANY && !list.iter().any(|known| known == name) {
+        list.push(name.to_owned());
+    }
+}
