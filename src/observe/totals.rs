@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::counters::{
-    BUCKETS, Cell, Histogram, KINDS, PoolMeter, ThreadMeters, Timeout,
-};
+use super::counters::{BUCKETS, Cell, Histogram, KINDS, PoolMeter, ThreadMeters, Timeout};
 use super::labels::Slot;
 use super::locked;
 use super::rules::{CELLS, SLOTS_PER_CHUNK};

@@ -65,7 +65,8 @@ impl Backend {
                 }
                 self.rest = h.total;
                 self.rest_tag = h.tag;
-                self.rest_hidden = self.is_unheard() || streams(h.tag) && !self.lets_pass(h.tag, h.total, &[]);
+                self.rest_hidden =
+                    self.is_unheard() || streams(h.tag) && !self.lets_pass(h.tag, h.total, &[]);
                 self.spoil_probe();
                 self.bytes += h.total as u64;
                 continue;

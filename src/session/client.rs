@@ -248,7 +248,8 @@ impl Session {
     }
 
     fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
-        if t.link.as_ref().is_some_and(|link| link.watched.is_some() || link.imposed.is_some()) || self.postponed
+        if t.link.as_ref().is_some_and(|link| link.watched.is_some() || link.imposed.is_some())
+            || self.postponed
         {
             if let Some(flow) = self.behind(t) {
                 return Ok(flow);

@@ -68,7 +68,8 @@ impl Session {
             return judgement;
         }
         let needs = env.guard.needs();
-        let facts = needs.session.then(|| self.facts(env.ledger.clock(), judgement.fingerprint, hash(values)));
+        let facts =
+            needs.session.then(|| self.facts(env.ledger.clock(), judgement.fingerprint, hash(values)));
         let around = Circumstances {
             session: facts.as_ref(),
             now: needs.time.then(|| env.ledger.unix()),
@@ -122,8 +123,8 @@ impl Session {
         let history = self.history.get_or_insert_default();
         if history.began.is_some() {
             history.statements += 1;
-            history.wrote |= !judgement.read_only
-                && !matches!(judgement.kind, Kind::Transaction | Kind::Set | Kind::Show);
+            history.wrote |=
+                !judgement.read_only && !matches!(judgement.kind, Kind::Transaction | Kind::Set | Kind::Show);
         } else if judgement.transaction_control {
             history.begin(now); // if it is another, its answer says so
         }
@@ -257,11 +258,17 @@ mod tests {
 
     #[test]
     fn a_setting_is_on_unless_it_says_otherwise() {
-        for text in ["SET lock_timeout = '2s'", "set local lock_timeout to 2000;", "SET lock_timeout='1min' "] {
+        for text in ["SET lock_timeout = '2s'", "set local lock_timeout to 2000;", "SET lock_timeout='1min' "]
+        {
             assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(true), "{text}");
         }
         assert_eq!(turns_on(b"SET a = 1", "lock_timeout"), None);
-        for text in ["SET lock_timeout = 0", "set lock_timeout to '0'", "RESET lock_timeout", "SET lock_timeout TO DEFAULT"] {
+        for text in [
+            "SET lock_timeout = 0",
+            "set lock_timeout to '0'",
+            "RESET lock_timeout",
+            "SET lock_timeout TO DEFAULT",
+        ] {
             assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(false), "{text}");
         }
     }

@@ -34,6 +34,8 @@ mod pinning;
 mod guard_block;
 mod guard_default;
 mod guard_warn;
+mod policy_settings;
+mod statement_limits;
 mod route_replica;
 mod metrics;
 mod console;

@@ -80,7 +80,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
         "policies/p.toml:2:1: unknown key `rules` (did you mean `rule`?)",
         "policies/p.toml:5:9: there is no detector `select_star` (did you mean `select-star`?)",
         "policies/p.toml:6:15: `query` has no field `join` (did you mean `query.joins`?)",
-        "policies/p.toml:6:27: unknown name `plane` (known are query, client, session, time, plan, catalog)",
+        "policies/p.toml:6:27: unknown name `plane` (known are query, client, session, time, plan, catalog, params)",
         "policies/p.toml:7:10: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set)",
         "policies/p.toml:8:1: the rule says nothing of what it is about (give it `finds`, `when` or `only`)",
         "policies/p.toml:9:8: `a b` cannot be a rule's name (use up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
