@@ -76,7 +76,7 @@ pub(super) struct Drive {
     /// The next message must wait until the present server is let go.
     held: bool,
     /// The next message must wait for an answer of the present server.
-    holding: bool,
+    pub(super) holding: bool,
     /// The time of a statement with limits.
     pub(super) alarm: Option<Box<Alarm>>,
     /// When the statement that runs was sent.
@@ -263,18 +263,6 @@ impl Drive {
             self.idle(work, cx)?;
         }
         Ok(true)
-    }
-
-    /// A message that waited for an answer may go on, or the server must hear something first.
-    #[inline]
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
-        let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
-        if let Some(words) = server.backend.take_words() {
-            server.pipe.send(&words, cx).map_err(|e| self.server_lost(&e))?;
-        } else if self.holding && server.backend.may_go_on() {
-            (self.holding, self.carry_ready) = (false, true);
-        }
-        Ok(())
     }
 
     /// Why the client keeps its server.

@@ -90,6 +90,18 @@ impl Drive {
         self.keep_time(cx)
     }
 
+    /// A message that waited for an answer may go on, or the server must hear something first.
+    #[inline]
+    pub(super) fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
+        let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
+        if let Some(words) = server.backend.take_words() {
+            server.pipe.send(&words, cx).map_err(|e| self.server_lost(&e))?;
+        } else if self.holding && server.backend.may_go_on() {
+            (self.holding, self.carry_ready) = (false, true);
+        }
+        Ok(())
+    }
+
     fn keep_time(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
         let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
         let Some(watch) = server.backend.watch() else {

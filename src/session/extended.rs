@@ -22,7 +22,7 @@ use crate::wire::{reply, sqlstate};
 
 /// A Bind is waited for whole up to this size if a rule reads its values; a larger one is judged as if they
 /// were the worst.
-const BIND_LOOK_MAX: usize = 1 << 20;
+pub(super) const BIND_LOOK_MAX: usize = 1 << 20;
 
 /// Room for a portal's and a statement's name: what is longer without an end is refused.
 const NAMES_MAX: usize = 8 * 1024;
@@ -184,20 +184,10 @@ impl Session {
             }
             self.notices(&named.judgement, t);
         }
-        if named.judgement.live.is_some() {
-            if !t.whole() && t.header.total <= BIND_LOOK_MAX {
-                return Ok(Flow::Short);
-            }
-            let settled = self.settled_at_bind(env, Arc::clone(&named.judgement), bind.rest, t.whole());
-            if !Arc::ptr_eq(&settled, &named.judgement) {
-                env.ledger.judged(&settled);
-                if let Some(refusal) = self.refusal(&settled) {
-                    self.refuse(refusal, t);
-                    return Ok(Flow::Done);
-                }
-                self.notices(&settled, t);
-                named.judgement = settled;
-            }
+        if named.judgement.live.is_some()
+            && let Some(flow) = self.ask_at_bind(env, &mut named, bind.rest, t)
+        {
+            return Ok(flow);
         }
         if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() {
             if let Some(stop) = self.must_be_quiet(&named.judgement, t) {
@@ -395,7 +385,7 @@ impl Session {
 
     /// Refuses a message of the extended protocol: the client gets the error in its place, everything up to
     /// its Sync is dropped, and a transaction that is open fails on the server, too.
-    fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
         self.skipping = true;
         match t.link.as_deref_mut() {
             Some(link) if !link.idle() => {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::Ledger;
 use super::backend::Backend;
 use super::client::{Env, Session};
+use super::extended::BIND_LOOK_MAX;
+use super::names::Named;
+use super::turn::{Flow, Turn};
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
 
 /// What a text with a setting of a session's or a transaction's has.
@@ -137,17 +140,31 @@ impl Session {
         }
     }
 
-    /// At a Bind, where the statement behind the name is known.
-    pub(super) fn settled_at_bind<L: Ledger>(
+    /// At a Bind: what the values and the moment make of the statement's verdict.
+    pub(super) fn ask_at_bind<L: Ledger>(
         &mut self,
         env: &mut Env<'_, L>,
-        judgement: Arc<Judgement>,
+        named: &mut Named,
         rest: &[u8],
-        whole: bool,
-    ) -> Arc<Judgement> {
+        t: &mut Turn<'_, '_>,
+    ) -> Option<Flow> {
+        if !t.whole() && t.header.total <= BIND_LOOK_MAX {
+            return Some(Flow::Short);
+        }
         let mut params = Vec::new();
-        let known = whole && env.guard.needs().params && text_values(rest, &mut params);
-        self.settled(env, judgement, rest, known.then_some(&params))
+        let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
+        let settled = self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params));
+        if Arc::ptr_eq(&settled, &named.judgement) {
+            return None;
+        }
+        env.ledger.judged(&settled);
+        if let Some(refusal) = self.refusal(&settled) {
+            self.refuse(refusal, t);
+            return Some(Flow::Done);
+        }
+        self.notices(&settled, t);
+        named.judgement = settled;
+        None
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings that a policy puts in force, texts that it rewrites, and rules that read the session.
 
-use crate::support::{Sluice, msg, proxy, tags};
+use crate::support::raw::tags;
+use crate::support::{Sluice, msg, proxy};
 
 const POLICY: &str = r#"
 [[rule]]

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Frame, Raw, Sluice, eventually, msg, proxy, tags};
+use crate::support::raw::tags;
+use crate::support::{Frame, Raw, Sluice, eventually, msg, proxy};
 
 const POLICY: &str = r#"
 [[rule]]
