@@ -423,12 +423,8 @@ impl Drive {
             match fed.step {
                 Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
-                Step::Wait => {
-                    self.held = true;
-                    return (fed.consumed, self.release_if_idle(work, cx));
-                }
-                Step::Hold => {
-                    self.holding = true;
+                Step::Wait | Step::Hold => {
+                    (self.held, self.holding) = (fed.step == Step::Wait, fed.step == Step::Hold);
                     return (fed.consumed, self.release_if_idle(work, cx));
                 }
                 Step::Turn => return (fed.consumed, Err(Event::Turn)),
@@ -436,8 +432,7 @@ impl Drive {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
                     match self.take_idle(lane, replica) {
                         Ok(true) => {}
-                        Ok(false) => return (fed.consumed, Err(Event::Acquire(lane))),
-                        Err(event) => return (fed.consumed, Err(event)),
+                        other => return (fed.consumed, Err(other.err().unwrap_or(Event::Acquire(lane)))),
                     }
                     from = fed.consumed;
                 }

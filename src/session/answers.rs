@@ -81,24 +81,30 @@ impl Backend {
                 continue;
             }
             let body = left.get(HEADER..h.total).unwrap_or_default();
-            match self.act(h.tag, body, session, ledger)? {
-                Show::Pass => {
-                    self.shown |= !matches!(h.tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
-                    out.pass(at..at + h.total);
-                }
-                Show::Hide => {}
-                Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
-                Show::After(refusal) => {
-                    out.add(|v| refusal.encode(v));
-                    out.pass(at..at + h.total);
-                }
-            }
+            let show = self.act(h.tag, body, session, ledger)?;
+            self.show(show, h.tag, at..at + h.total, out);
             at += h.total;
             if !self.queue.is_empty() {
                 self.local_replies(session, out);
             }
         }
         Ok(Served { consumed: at, idle: self.idle() })
+    }
+
+    /// What becomes of a message that stands there in the input.
+    fn show(&mut self, show: Show, tag: u8, range: std::ops::Range<usize>, out: &mut Outlet<'_>) {
+        match show {
+            Show::Pass => {
+                self.shown |= !matches!(tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
+                out.pass(range);
+            }
+            Show::Hide => {}
+            Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
+            Show::After(refusal) => {
+                out.add(|v| refusal.encode(v));
+                out.pass(range);
+            }
+        }
     }
 
     /// One whole message of the server.

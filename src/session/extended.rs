@@ -189,17 +189,8 @@ impl Session {
         {
             return Ok(flow);
         }
-        if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() {
-            if let Some(stop) = self.must_be_quiet(&named.judgement, t) {
-                return Ok(stop);
-            }
-            self.impose(&named.judgement, t);
-            self.reword(env, &mut named, t);
-        }
-        let batch = t.link.as_ref().map_or(0, |link| link.batch());
-        if let Some(refusal) = self.bind_portal(bind.portal, &named.judgement, batch) {
-            self.refuse(refusal, t);
-            return Ok(Flow::Done);
+        if let Some(flow) = self.prepare_run(env, &mut named, bind.portal, t) {
+            return Ok(flow);
         }
         self.note_run(env, &named.judgement, bind.rest, named.statement.text());
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)

@@ -12,6 +12,7 @@ use super::Ledger;
 use super::backend::Backend;
 use super::client::{Env, Session, Step};
 use super::expect::{Expect, Refusal};
+use super::names::Named;
 use super::turn::{Flow, Turn};
 use crate::guard::policy::Policies;
 use crate::guard::{Action, Concurrency, Judgement, Limits, Per, Rate};
@@ -352,6 +353,27 @@ impl Session {
             portals.push(Portal { name: name.into(), judgement, batch, rows: 0, bytes: 0 });
         }
         None
+    }
+
+    /// At a Bind: what a statement with limits, settings or another text needs.
+    pub(super) fn prepare_run<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        named: &mut Named,
+        portal: &[u8],
+        t: &mut Turn<'_, '_>,
+    ) -> Option<Flow> {
+        if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() {
+            if let Some(stop) = self.must_be_quiet(&named.judgement, t) {
+                return Some(stop);
+            }
+            self.impose(&named.judgement, t);
+            self.reword(env, named, t);
+        }
+        let batch = t.link.as_ref().map_or(0, |link| link.batch());
+        let refusal = self.bind_portal(portal, &named.judgement, batch)?;
+        self.refuse(refusal, t);
+        Some(Flow::Done)
     }
 
     /// What an Execute of this portal runs.

@@ -72,7 +72,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
     let found = problems(
         "mode = 'watch'\nrules = 1\n\
          [[rule]]\nname = 'a'\nfinds = 'select_star'\nwhen = 'query.join > 3 && plane.rows > 1'\naction = 'stop'\n\
-         [[rule]]\nname = 'a b'\nwhenn = 'true'\naction = 'route'\nroute = 'analytics'\nmessage = 'x {rows}'\n\
+         [[rule]]\nname = 'a b'\nwhenn = 'true'\naction = 'route'\nroute = 'analytics'\nmessage = 'x {row}'\n\
          [[rule]]\naction = 'limit'\nlimit = { rows = 1 }\nonly = { user = ['x'] }\nsqlstate = '4250'\n",
     );
     let expected = [
@@ -86,7 +86,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
         "policies/p.toml:9:8: `a b` cannot be a rule's name (use up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
         "policies/p.toml:10:1: unknown key of a rule `whenn` (did you mean `when`?)",
         "policies/p.toml:12:9: the route `analytics` leads nowhere: no such lane is configured (use \"replica\" or \"primary\")",
-        "policies/p.toml:13:11: unknown placeholder `{rows}` (known are {table}, {column}, {rule})",
+        "policies/p.toml:13:11: unknown placeholder `{row}` (known are {table}, {tables}, {column}, {rows}, {limit}, {rule}, {user}, {database}, {application}, {fingerprint} and any fact such as {query.joins})",
         "policies/p.toml:14:1: the rule has no `name`",
         "policies/p.toml:17:8: `only` names nothing (known are users, databases, applications, tables)",
         "policies/p.toml:17:10: unknown key of `only` `user` (did you mean `users`?)",
@@ -192,6 +192,25 @@ fn only_and_unless_narrow_a_rule() {
     assert!(matched(&ask(&policies, "admin", "SELECT * FROM t")).is_empty());
     assert!(matched(&ask(&policies, "app", "SELECT * FROM small")).is_empty());
     assert_eq!(matched(&ask(&policies, "app", "SELECT * FROM small, t")), ["x"]);
+}
+
+#[test]
+fn messages_show_what_is_known() {
+    let policies = load(
+        "[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'warn'\nlimit = { rows = 10, timeout = '5s' }\n\
+         message = '{rule} {{{table}}} {tables} {column} {rows} {limit} {user}@{database} {application} {query.joins} {query.kind}'\n\
+         hint = '{fingerprint}'\n",
+    );
+    let decision = ask(&policies, "app", "SELECT * FROM a, b");
+    assert_eq!(
+        decision.matches[0].message,
+        "x {a} a, b the column unknown 5s, 10 rows app@shop web-1 1 select"
+    );
+    assert_eq!(decision.matches[0].hint, "0000000000000000");
+    assert!(policies.reads_application() && !policies.reads_bytes());
+    let found =
+        problems("[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'warn'\nmessage = '{limit}'\n");
+    assert!(found[0].contains("it has none (`{query.limit}` is"), "{found:?}");
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl Model {
     fn ready(&mut self) {
         if self.status == b'I' {
             self.portals.clear();
+            self.state.batch_ends();
         }
         reply::ready_for_query(&mut self.out, self.status);
     }

@@ -15,6 +15,8 @@ pub(super) struct State {
 pub(super) struct Kept {
     pub(super) now: State,
     before: Option<State>,
+    /// Values from before those that are a transaction's own.
+    local: BTreeMap<String, Option<String>>,
 }
 
 impl Kept {
@@ -24,6 +26,16 @@ impl Kept {
     pub(super) fn end(&mut self, rolls_back: bool) {
         if let Some(before) = self.before.take().filter(|_| rolls_back) {
             self.now = before;
+        }
+        self.batch_ends();
+    }
+    /// Outside of a transaction block a batch is one.
+    pub(super) fn batch_ends(&mut self) {
+        for (name, value) in std::mem::take(&mut self.local) {
+            match value {
+                Some(value) => drop(self.now.settings.insert(name, value)),
+                None => drop(self.now.settings.remove(&name)),
+            }
         }
     }
     /// The tag of a statement about settings or the table; `None`: it is another.
@@ -87,6 +99,10 @@ impl Kept {
                 let mut parts = call.split("E'");
                 let name = parts.next().unwrap().split('\'').next().unwrap();
                 let value = parts.next().unwrap().split('\'').next().unwrap();
+                if call.contains(", true)") {
+                    let before = self.now.settings.get(name).cloned();
+                    self.local.entry(name.into()).or_insert(before);
+                }
                 self.now.settings.insert(name.into(), value.into());
             }
             reply::command_complete(out, "SELECT 1");
