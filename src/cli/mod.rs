@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use crate::config::{self, Settings, Shown};
-use crate::document::{Problem, render};
-use crate::guard::policy::Policies;
+use crate::document::{Problem, Source, render};
+use crate::guard::policy::{ListMode, Policies};
 
 pub mod args;
 pub mod check;
@@ -30,9 +30,10 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     let mut problems = loaded.problems;
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
     let paths: Vec<PathBuf> = loaded.settings.policies.iter().map(|policy| policy.0.clone()).collect();
+    let observes = loaded.settings.policy_mode == config::PolicyMode::Observe;
     let policies = match read_policies(&paths) {
         // Who has named no policy has asked for nothing to be changed.
-        Ok(policies) if loaded.settings.policies.is_empty() => Some(policies.observing()),
+        Ok(policies) if loaded.settings.policies.is_empty() || observes => Some(policies.observing()),
         Ok(policies) => Some(policies),
         Err(mut found) => {
             problems.append(&mut found);
@@ -57,7 +58,20 @@ pub fn read_policies(paths: &[PathBuf]) -> Result<Policies, Vec<Problem>> {
     if !built_in.is_empty() {
         sources.push(Policies::baseline_source());
     }
-    Policies::load(&sources)
+    let mut policies = Policies::load(&sources)?;
+    if let Some(list) = policies.allow_list() {
+        let (file, learns) = (list.file.clone(), list.mode == ListMode::Learn);
+        match std::fs::read_to_string(&*file) {
+            Ok(text) => policies.know(&Source::new(file, text))?,
+            // The first time there is nothing yet.
+            Err(error) if learns && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let problem = Problem::new(format!("the allow-list {file} cannot be read: {error}"));
+                return Err(vec![problem.cure("let `mode = \"learn\"` write it first")]);
+            }
+        }
+    }
+    Ok(policies)
 }
 
 /// Writes problems to standard error, coloured on a terminal.

@@ -21,8 +21,8 @@ use crate::admin::{self, Console};
 use crate::config::{Host, ListenAddr, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::runtime::ControlThread;
-use crate::control::{catalog, snapshot, topology};
-use crate::guard::policy::{Policies, Rule};
+use crate::control::{catalog, learned, snapshot, topology};
+use crate::guard::policy::{ListMode, Policies, Rule};
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
 use crate::observe::{Bounds, Meters, RuleLabel, http, log};
@@ -138,6 +138,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         );
         control.handle().spawn(reader.run());
     }
+    learn(&control, &policies, &shared);
     start_control(
         &control,
         &settings,
@@ -234,6 +235,13 @@ fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure>
 }
 
 /// Starts the tasks of the control plane; they end when its thread is dropped.
+/// Keeps the file of an allow-list that learns.
+fn learn(control: &ControlThread, policies: &Policies, shared: &Shared) {
+    if let Some(list) = policies.allow_list().filter(|list| list.mode == ListMode::Learn) {
+        control.handle().spawn(learned::run((&*list.file).into(), Arc::clone(&shared.learned)));
+    }
+}
+
 fn start_control(
     control: &ControlThread,
     settings: &Arc<Settings>,

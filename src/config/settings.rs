@@ -9,7 +9,7 @@ use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
 use super::url::ServerUrl;
-use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
+use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode, Value};
 
 /// One setting, for docs and messages.
 #[derive(Debug)]
@@ -166,6 +166,8 @@ settings! {
         /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
         /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
         policies: Vec<PolicyPath> = [];
+        /// `observe`: every rule of every policy is counted, and none acts. `enforce`: as each rule says.
+        policy_mode: PolicyMode = "enforce";
     }
 
     /// Server connections, and clients that wait for one. Names are PgBouncer's.

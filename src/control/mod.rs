@@ -2,6 +2,7 @@
 
 /// How far a replica is behind.
 pub mod lag;
+pub mod learned;
 /// The thread they run on.
 pub mod runtime;
 /// The one immutable value they publish.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
+mod bypass_tests;
 mod cache;
 pub mod catalog;
 mod circumstances;
@@ -12,6 +14,7 @@ pub mod fact;
 pub mod facts;
 mod judge;
 mod limits;
+mod needs;
 pub mod plan;
 pub mod policy;
 pub mod route;
@@ -25,8 +28,9 @@ pub use circumstances::{
     client_key,
 };
 pub use effects::Effects;
-pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, Needs, evaluate, main_statement};
+pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
+pub use needs::Needs;
 pub use policy::{Live, settle};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.
@@ -130,7 +134,7 @@ pub struct Class {
     pub application: Box<str>,
     pub standard_conforming_strings: bool,
     /// The client's encoding is one in which every byte below 0x80 is ASCII (UTF8, LATIN1, SQL_ASCII, …).
-    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`.
+    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`: a session masks it.
     pub ascii_safe_encoding: bool,
 }
 
@@ -196,4 +200,6 @@ pub struct Judgement {
     pub set: Box<[(Box<str>, Box<str>)]>,
     /// The text to run instead.
     pub rewrite: Option<Arc<str>>,
+    /// It holds for the very text, not for others of its shape.
+    pub of_one_text: bool,
 }

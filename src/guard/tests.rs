@@ -205,6 +205,25 @@ proptest::proptest! {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    /// The same where rules read literals: texts of one shape have verdicts of their own.
+    #[test]
+    fn caches_change_nothing_where_literals_are_read(texts in proptest::collection::vec(
+        "(SELECT a FROM t WHERE|DELETE FROM t WHERE)( 1=1| 1=2| id = 7| NOT 1=2| 'a'='b')( AND id = 5| OR 1=1| OR 2=1| AND 1=1|)( LIMIT 5|)( OFFSET 5000| OFFSET 5|)", 1..30
+    )) {
+        let class = class_of("app");
+        let strict = policy::Pack::find("strict").unwrap();
+        let mut used = guard_with(Policies::load(&[strict.source()]).unwrap());
+        for text in texts.iter().chain(&texts) {
+            let fresh = evaluate(used.policies(), &class, text.as_bytes(), &GuardLimits::default(), &Circumstances::default()).judgement;
+            let cached = used.judge(text.as_bytes(), &class);
+            proptest::prop_assert_eq!(format!("{:?}", &*cached), format!("{:?}", fresh));
+        }
+        proptest::prop_assert!(texts.len() < 25 || used.counters().l2_hits > 0);
+    }
+}
+
 #[test]
 fn a_rule_that_reads_the_session_is_asked_at_the_run() {
     let mut guard = guard_with(load(

@@ -216,7 +216,7 @@ impl Drive {
 
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
-        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_repairing());
+        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_waited_for());
         !self.held && !self.holding && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
@@ -255,6 +255,7 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
+        self.carry_ready |= server.backend.take_looked();
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
@@ -286,6 +287,10 @@ impl Drive {
             if self.session.settle(&mut server.backend, &mut up, &mut books) {
                 return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
             }
+        }
+        if server.backend.take_wait() {
+            self.carry_ready = true;
+            return Ok(());
         }
         self.pinned.note(&self.ident.primary.node, self.session.holds());
         if self.session.releases() && server.pipe.unsent() == 0 {
@@ -421,7 +426,7 @@ impl Drive {
             };
             self.stirred |= fed.consumed > 0;
             match fed.step {
-                Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
+                Step::More | Step::Answer => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
                 Step::Wait | Step::Hold => {
                     (self.held, self.holding) = (fed.step == Step::Wait, fed.step == Step::Hold);

@@ -19,6 +19,7 @@ use super::startup::Front;
 use super::throttle::Throttles;
 use crate::admin::Console;
 use crate::config::{Settings, Times};
+use crate::control::learned::Inbox;
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
@@ -61,6 +62,8 @@ pub struct Shared {
     /// Some policy may route to a replica, and there is one.
     pub may_route: bool,
     pub reads_application: bool,
+    /// Statements for an allow-list that learns.
+    pub learned: Arc<Inbox>,
     /// Told, the catalogs are read again.
     pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
@@ -191,6 +194,7 @@ impl Shared {
         Arc::new(Self {
             may_route: parts.policies_route && !parts.replicas.is_empty(),
             reads_application: parts.reads_application,
+            learned: Arc::default(),
             catalog_asked: Arc::default(),
             primary: parts.primary,
             replicas: parts.replicas,
@@ -326,6 +330,15 @@ impl Thread {
     pub(super) fn publish_cache_counters(&self) {
         let Ok(work) = self.work.try_borrow() else { return };
         self.meters.caches(&work.guard.counters());
+    }
+
+    /// Hands on what the guard learned.
+    pub(super) fn hand_on_learned(&self) {
+        let Ok(mut work) = self.work.try_borrow_mut() else { return };
+        let learned = work.guard.take_learned();
+        if !learned.is_empty() {
+            self.shared.learned.add(learned);
+        }
     }
 
     /// Takes up catalogs that were published since.

@@ -1,5 +1,5 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, catalogs, cache counters.
+//! minimum, catalogs, cache counters, statements learned.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ async fn chores(thread: Rc<Thread>) {
         }
         thread.take_catalogs();
         thread.publish_cache_counters();
+        thread.hand_on_learned();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Ledger;
 use super::backend::{Backend, Desync, Served};
 use super::client::Session;
+use super::columns;
 use super::expect::{Expect, Refusal, Whose, encode_notices};
 use super::outlet::Outlet;
 use crate::guard::{Effects, Judgement};
@@ -137,6 +138,7 @@ impl Backend {
             match (tag, self.queue.front_mut()) {
                 (b'D', Some(Expect::Probe(probe))) => probe.row(body),
                 (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
+                (_, Some(Expect::Told(told))) => told.hear(tag, body),
                 _ => {}
             }
             return Ok(Show::Hide);
@@ -160,8 +162,16 @@ impl Backend {
                 self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
-            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe)) => {
-                self.queue.pop_front();
+            b't' | b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Columns { .. })) => {
+                if tag != b't' {
+                    self.columns_shown(tag, body);
+                }
+                return Ok(Show::Hide);
+            }
+            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe(_))) => {
+                if let Some(Expect::Describe(Some(told))) = self.queue.pop_front() {
+                    columns::note(&told, tag, body);
+                }
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
             b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
@@ -180,7 +190,8 @@ impl Backend {
 
     /// The same, or amid a batch of the client's.
     fn is_unheard(&self) -> bool {
-        self.queue.front().is_some_and(|e| e.is_ours() || matches!(e, Expect::Imposing))
+        let amid = |e: &Expect| matches!(e, Expect::Imposing | Expect::Columns { .. });
+        self.queue.front().is_some_and(|e| e.is_ours() || amid(e))
     }
 
     /// The batch that the server answers now is ours.
@@ -226,6 +237,7 @@ impl Backend {
             self.rows += view::rows(body);
             match body {
                 b"DISCARD ALL\0" => {
+                    self.sql.clear();
                     self.prepared.doubt(); // what is on its way behind it is held
                     self.drop_unnamed();
                     self.settings = Arc::clone(&self.base);
@@ -236,7 +248,13 @@ impl Backend {
                     }
                 }
                 b"DEALLOCATE\0" => self.deallocated += 1,
+                b"PREPARE\0" => {
+                    if let Some(Expect::Execute(Some(j)) | Expect::Query(j)) = self.queue.front() {
+                        s.prepare_done(j);
+                    }
+                }
                 b"DEALLOCATE ALL\0" => {
+                    self.sql.clear();
                     self.prepared.doubt();
                     s.deallocated();
                 }
@@ -299,6 +317,10 @@ impl Backend {
                 s.probed(*probe, self, l);
                 return Ok(Show::Hide);
             }
+            Expect::Told(told) => {
+                self.told(*told, s);
+                return Ok(Show::Hide);
+            }
             Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
             _ => {}
         }
@@ -336,12 +358,20 @@ impl Backend {
             Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
+            Some(Expect::Told(told)) => {
+                told.hear(b'E', body);
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Query(_)) => return self.of_stand_in().map_or(Show::Pass, Show::Replace),
+            Some(Expect::Sync) | None => return Show::Pass,
             Some(Expect::Poison { query: true, refusal }) => return Show::Replace(refusal.clone()),
             _ => {}
         }
         let show = match self.queue.front() {
             Some(Expect::Poison { refusal, .. }) => Show::Replace(refusal.clone()),
+            Some(Expect::Execute(_)) if !self.sql.is_empty() => {
+                self.of_stand_in().map_or(Show::Pass, Show::Replace)
+            }
             Some(Expect::Parse { whose: Whose::Materialised, .. }) if self.next_end_is_ours() => Show::Hide,
             _ if self.is_repairable(body) => {
                 (self.repairing, self.repaired) = (true, true);
@@ -384,7 +414,10 @@ impl Backend {
                 Expect::LocalNotices(j) => encode_notices(j, down),
                 Expect::Deallocated(names) => {
                     let done = std::mem::take(&mut self.deallocated);
-                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
+                    for name in names.iter().take(done).map(|name| name.as_bytes()) {
+                        s.sql_name_ended(name);
+                        s.close_name(name);
+                    }
                 }
                 _ => {}
             }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::Ledger;
 use super::align::ParamSet;
 use super::backend::Backend;
+use super::columns::ToldColumns;
+use super::encoding::Wide;
 use super::expect::{Expect, Refusal};
 use super::history::History;
 use super::limits::{Halt, Limited, Who, is_bounded};
@@ -13,6 +15,7 @@ use super::outlet::Outlet;
 use super::pins::Restores;
 use super::probe::Touched;
 use super::repair::Batch;
+use super::sql_names::SqlNames;
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
 use crate::guard::{Class, Effects, Guard, Judgement, Lane};
@@ -65,6 +68,8 @@ pub enum Step {
     Hold,
     /// A place among the statements that count together ([`Session::awaited`]), then the same bytes again.
     Turn,
+    /// An answer of the present server to us, then the same bytes again from `consumed`.
+    Answer,
     /// The client said goodbye.
     Bye,
 }
@@ -90,6 +95,7 @@ pub(super) const MALFORMED: Fatal =
 #[derive(Debug)]
 pub struct Session {
     pub(super) class: Arc<Class>,
+    pub(super) wide: Option<Wide>,
     /// What the client started with: where `RESET` leads.
     pub(super) startup: Arc<ParamSet>,
     /// The settings as they are now, as far as they are known: what its server is given.
@@ -101,6 +107,8 @@ pub struct Session {
     /// A message was refused: everything up to Sync is dropped.
     pub(super) skipping: bool,
     pub(super) names: Option<Box<Names>>,
+    /// Those of SQL `PREPARE`.
+    pub(super) sql: Option<Box<SqlNames>>,
     pub(super) unnamed: Option<Named>,
     /// The unnamed statement was too large to keep: only the server has it.
     pub(super) unnamed_streamed: bool,
@@ -108,6 +116,7 @@ pub struct Session {
     pub(super) unnamed_recorded: bool,
     /// What the last Bind bound: Execute is accounted to it.
     pub(super) bound: Option<Arc<Judgement>>,
+    pub(super) bound_told: Option<ToldColumns>,
     /// A judgement passed while there was no server yet.
     pub(super) judged: Option<Arc<Judgement>>,
     /// No server is to be had for the message that waits: it is refused with this.
@@ -147,6 +156,7 @@ impl Session {
     pub fn new(mode: Mode, class: Arc<Class>, startup: Arc<ParamSet>) -> Self {
         Self {
             class,
+            wide: None,
             settings: Arc::clone(&startup),
             startup,
             mode,
@@ -154,10 +164,12 @@ impl Session {
             rest_passes: false,
             skipping: false,
             names: None,
+            sql: None,
             unnamed: None,
             unnamed_streamed: false,
             unnamed_recorded: false,
             bound: None,
+            bound_told: None,
             judged: None,
             declined: None,
             held: Effects::NONE,
@@ -248,14 +260,16 @@ impl Session {
     }
 
     fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
-        if t.link.as_ref().is_some_and(|link| link.watched.is_some() || link.imposed.is_some())
-            || self.postponed
+        let alone = |link: &Backend| link.watched.is_some() || link.imposed.is_some();
+        if (self.postponed || t.link.as_deref().is_some_and(alone))
+            && let Some(flow) = self.behind(t)
         {
-            if let Some(flow) = self.behind(t) {
-                return Ok(flow);
-            }
+            return Ok(flow);
         }
         let deaf = self.skipping || t.link.as_ref().is_some_and(|l| l.error_skip);
+        if !deaf && self.brings_sql_names(env, t) {
+            return Ok(Flow::Stop(Step::Answer));
+        }
         match t.header.tag {
             b'X' => Ok(Flow::Stop(Step::Bye)),
             b'd' | b'c' | b'f' => Ok(self.copy_data(t)),
@@ -306,7 +320,7 @@ impl Session {
             None if oversized => env.guard.judge_oversized(&self.class),
             None => {
                 let text = frontend::query(t.body()).ok_or(MALFORMED)?;
-                let judgement = env.guard.judge(text, &self.class);
+                let judgement = self.judge(env, text);
                 self.settled(env, judgement, text, Some(&[]))
             }
         };
@@ -369,7 +383,7 @@ impl Session {
         self.notices(judgement, t);
         let text = frontend::query(t.body()).unwrap_or_default();
         self.note_run(env, judgement, text, text);
-        self.takes_effect(env.ledger, judgement, t);
+        self.will_run(env.ledger, judgement, text, t);
         self.impose(judgement, t);
         self.materialise(judgement, t);
         self.set_unnamed(None, t);
@@ -400,7 +414,7 @@ impl Session {
         env: &mut Env<'_, L>,
         t: &mut Turn<'_, '_>,
     ) -> Result<Flow, Fatal> {
-        let judgement = env.guard.judge_oversized(&self.class);
+        let judgement = env.guard.judge_function_call(t.header.total, &self.class);
         let mut refusal = self.refusal(&judgement);
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());
@@ -453,19 +467,6 @@ impl Session {
 }
 
 const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, message: "invalid message length" };
-
-/// Every byte below 0x80 is ASCII in this client encoding (PostgreSQL manual, "Supported Character Sets").
-#[must_use]
-pub fn ascii_safe(encoding: &str) -> bool {
-    const UNSAFE: [&str; 7] = ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
-    !UNSAFE.iter().any(|u| u.eq_ignore_ascii_case(encoding))
-}
-
-impl<L: Ledger> Env<'_, L> {
-    pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
-        if self.replicas { judgement.lane } else { Lane::Primary }
-    }
-}
 
 impl Backend {
     /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes

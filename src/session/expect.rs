@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::columns::ToldColumns;
 use super::names::{ClosedName, Named};
 use super::probe::Probe;
+use super::restate::Told;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::reply;
 
@@ -118,8 +120,13 @@ pub(super) enum Expect {
         effects: Effects,
     },
     Bind,
-    /// RowDescription or NoData (a ParameterDescription may come first).
-    Describe,
+    /// RowDescription or NoData (a ParameterDescription may come first). Of a named statement: to be noted.
+    Describe(Option<ToldColumns>),
+    /// The same, asked by us: hidden.
+    Columns {
+        id: u64,
+        told: ToldColumns,
+    },
     /// CloseComplete.
     Close,
     /// CloseComplete of a statement we evicted: hidden.
@@ -145,6 +152,8 @@ pub(super) enum Expect {
     Imposed,
     /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
     Imposing,
+    /// A batch of ours about a statement of SQL `PREPARE`, up to its ReadyForQuery.
+    Told(Box<Told>),
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
     /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
     Poison {
@@ -186,9 +195,16 @@ impl Expect {
         )
     }
 
+    pub(super) fn into_told(self) -> Option<Told> {
+        if let Self::Told(told) = self { Some(*told) } else { None }
+    }
+
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_))
+        matches!(
+            self,
+            Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_) | Self::Told(_)
+        )
     }
 }
 

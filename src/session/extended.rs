@@ -49,7 +49,7 @@ impl Session {
             return Ok(self.parse_oversized(name, env, t));
         }
         let parse = frontend::parse(t.body()).ok_or(MALFORMED)?;
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         if let Some(stop) = self.must_be_quiet(&judgement, t) {
             return Ok(stop);
         }
@@ -59,7 +59,8 @@ impl Session {
             return Ok(Flow::Done);
         }
         let taken = !parse.name.is_empty()
-            && self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name));
+            && (self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name))
+                || self.is_sql_name(parse.name));
         if taken {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
@@ -72,7 +73,8 @@ impl Session {
         };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
-        let named = Named { statement, judgement, serial: 0, reused };
+        let told = (!parse.name.is_empty()).then(Arc::default);
+        let named = Named { statement, judgement, serial: 0, reused, told };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -171,7 +173,10 @@ impl Session {
         let head = body.len() - bind.rest.len();
         let named =
             if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
-        let Some(mut named) = named else { return Ok(self.bind_unknown(bind.statement, t)) };
+        let Some(mut named) = named else { return Ok(self.bind_unknown(env, bind.statement, t)) };
+        if let Some(flow) = self.columns_may_differ(&named, t) {
+            return Ok(flow);
+        }
         if !named.judgement.like_params.is_empty() {
             if !t.whole() && t.header.total <= BIND_LOOK_MAX {
                 return Ok(Flow::Short);
@@ -195,7 +200,7 @@ impl Session {
         self.note_run(env, &named.judgement, bind.rest, named.statement.text());
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
-            self.takes_effect(env.ledger, &named.judgement, t);
+            self.will_run(env.ledger, &named.judgement, named.statement.text(), t);
         }
         let tentative = self.is_tentative(&named);
         self.materialise_for(&named.judgement, t);
@@ -218,7 +223,7 @@ impl Session {
             link.queue.push_back(Expect::Bind);
             self.stream_from(HEADER + head, t);
         }
-        self.bound = Some(named.judgement);
+        (self.bound, self.bound_told) = (Some(named.judgement), named.told);
         Ok(Flow::Done)
     }
 
@@ -231,10 +236,13 @@ impl Session {
     }
 
     /// A name we don't know: made by SQL `PREPARE` on a pinned server, or not at all. The server knows.
-    fn bind_unknown(&mut self, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
+    fn bind_unknown<L: Ledger>(&mut self, env: &mut Env<'_, L>, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
         if let Some(refusal) = foreign(name) {
             self.refuse(refusal, t);
             return Flow::Done;
+        }
+        if let Some(runs) = self.runs(name) {
+            self.takes_effect(env.ledger, &runs, t);
         }
         if let Some(link) = t.link.as_deref_mut() {
             link.unsynced = true;
@@ -243,7 +251,7 @@ impl Session {
             }
             link.queue.push_back(Expect::Bind);
         }
-        self.bound = None;
+        (self.bound, self.bound_told) = (None, None);
         self.stream(t, true);
         Flow::Done
     }
@@ -275,7 +283,11 @@ impl Session {
             Target::Statement(name) => name,
             Target::Portal(_) => {
                 link.unsynced = true;
-                link.queue.push_back(if closes { Expect::Close } else { Expect::Describe });
+                link.queue.push_back(if closes {
+                    Expect::Close
+                } else {
+                    Expect::Describe(self.bound_told.clone())
+                });
                 t.pass();
                 return Ok(Flow::Done);
             }
@@ -289,6 +301,7 @@ impl Session {
             if name.is_empty() {
                 self.set_unnamed(None, t);
             }
+            self.closes_sql_name(name);
             if let Some(link) = t.link.as_deref_mut() {
                 if name.is_empty() {
                     link.drop_unnamed();
@@ -311,6 +324,7 @@ impl Session {
             return self.refuse(refusal, t);
         }
         let tentative = named.as_ref().is_some_and(|named| self.is_tentative(named));
+        let told = named.as_ref().and_then(|named| named.told.clone());
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
         match named {
@@ -331,7 +345,7 @@ impl Session {
             }
         }
         if let Some(link) = t.link.as_deref_mut() {
-            link.queue.push_back(Expect::Describe);
+            link.queue.push_back(Expect::Describe(told));
         }
     }
 
@@ -418,7 +432,7 @@ impl Session {
             return false;
         }
         let Some(parse) = frontend::parse(t.body()) else { return false };
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         let Some(refusal) = self.refusal(&judgement) else { return false };
         env.ledger.judged(&judgement);
         self.refuse(refusal, t);
@@ -439,7 +453,7 @@ impl Session {
                 b'S' => return if routed { Lane::Replica } else { Lane::Primary },
                 b'P' => match frontend::parse(body) {
                     Some(parse) if parse.text.len() <= env.max_statement_bytes => {
-                        env.guard.judge(parse.text, &self.class).lane
+                        self.judge(env, parse.text).lane
                     }
                     _ => return Lane::Primary,
                 },

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::client::Session;
+use super::columns::ToldColumns;
 use super::expect::{Expect, Refusal};
 use super::statement::Statement;
 use super::turn::Turn;
@@ -21,6 +22,8 @@ pub(super) struct Named {
     pub(super) serial: u64,
     /// The client's unnamed statement, under our name on the servers: see `reuse.rs`.
     pub(super) reused: bool,
+    /// The columns the client was told; `None`: it has no name.
+    pub(super) told: Option<ToldColumns>,
 }
 
 /// The client's named statements. Most clients have none: boxed and absent until the first.
@@ -125,6 +128,7 @@ impl Session {
 
     /// Every prepared statement is gone, but for those whose Parse is still on its way.
     pub(super) fn deallocated(&mut self) {
+        self.forget_sql_names();
         let Some(names) = self.names.as_mut() else { return };
         if names.tentative.is_empty() {
             self.names = None;

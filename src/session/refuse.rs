@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::client::{Mode, Session};
 use super::expect::{Expect, Refusal, encode_notices};
+use super::sql_names::is_mapped;
 use super::turn::Turn;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::{frontend, sqlstate};
@@ -37,7 +38,8 @@ impl Session {
                 "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
             return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
         }
-        if let Some(refusal) = self.refused_pin(judgement.effects.meant()) {
+        let mapped = if is_mapped(judgement) { Effects::SQL_PREPARE } else { Effects::NONE };
+        if let Some(refusal) = self.refused_pin(judgement.effects.meant().without(mapped)) {
             return Some(refusal);
         }
         if self.mode == Mode::Statement && judgement.transaction_control {

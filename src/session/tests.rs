@@ -7,3 +7,4 @@ mod policies;
 mod properties;
 mod pump;
 mod relay;
+mod sql_names;

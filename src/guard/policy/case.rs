@@ -120,9 +120,13 @@ fn expectations(table: &DeTable<'_>, problems: &mut Problems) -> Vec<(String, Ac
             Some((_, "warn")) => Some(Action::Warn),
             Some((_, "block")) => Some(Action::Block),
             Some((_, "route")) => Some(Action::Route),
+            Some((_, "limit")) => Some(Action::Limit),
+            Some((_, "set")) => Some(Action::Set),
+            Some((_, "rewrite")) => Some(Action::Rewrite),
             Some((span, other)) => {
                 let message = format!("`action` cannot be \"{}\"", short(other));
-                problems.add(span, message).cure = Some("it is warn, block or route".into());
+                problems.add(span, message).cure =
+                    Some("it is one of warn, block, route, limit, set, rewrite".into());
                 None
             }
             None => None,

@@ -15,16 +15,21 @@ use crate::guard::facts::Facts;
 use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, ClientFacts, Kind, SessionFacts, Subject, TimeFacts};
 
+/// A line of the manual: name, type, known of what was not parsed, documentation.
+type Line = (&'static str, &'static str, bool, String);
+/// Is this field read?
+type Wanted<'a> = dyn Fn(&str) -> bool + 'a;
+
 /// A name in conditions that has fields: `query`, `client`, ….
 pub(super) struct Root {
     pub(super) name: &'static str,
     about: &'static str,
     /// Its fields, for the manual: name, type, known of what was not parsed, documentation.
-    sheet: fn() -> Vec<(&'static str, &'static str, bool, String)>,
+    sheet: fn() -> Vec<Line>,
     /// Its fields' names and types.
     pub(super) fields: fn() -> Vec<(&'static str, Type)>,
     /// The values of those that are known and read.
-    values: fn(&Subject<'_>, &dyn Fn(&str) -> bool) -> HashMap<Key, Value>,
+    values: fn(&Subject<'_>, &Wanted<'_>) -> HashMap<Key, Value>,
     /// One value, for what needs no CEL.
     pub(super) get: for<'a> fn(&Subject<'a>, usize) -> fact::Value<'a>,
 }
@@ -65,7 +70,7 @@ pub(super) const ROOTS: &[Root] = &[
     },
     Root {
         name: "plan",
-        about: "What the planner expects. Unknown while it was not asked, or did not answer in time.",
+        about: "What the planner expects. A rule that reads it is asked at every run. Unknown while it was not asked, or did not answer in time.",
         sheet: || sheet(PlanFacts::FIELDS),
         fields: || typed(PlanFacts::FIELDS),
         values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
@@ -131,7 +136,7 @@ impl Place {
     }
 }
 
-fn sheet<T>(fields: &'static [Field<T>]) -> Vec<(&'static str, &'static str, bool, String)> {
+fn sheet<T>(fields: &'static [Field<T>]) -> Vec<Line> {
     fields.iter().map(|field| (field.name, field.ty.name(), field.always, field.documentation())).collect()
 }
 
@@ -161,7 +166,7 @@ fn values<T>(
     fields: &'static [Field<T>],
     of: Option<&T>,
     parsed: bool,
-    reads: &dyn Fn(&str) -> bool,
+    reads: &Wanted<'_>,
 ) -> HashMap<Key, Value> {
     let Some(of) = of else { return HashMap::new() };
     let wanted = fields.iter().filter(|field| (parsed || field.always) && reads(field.name));

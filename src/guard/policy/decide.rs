@@ -100,7 +100,7 @@ impl<'e> Asking<'e> {
     }
 
     pub(super) fn ask(&mut self, rule: &Rule, subject: &Subject<'_>, asked: Asked) -> Outcome {
-        if rule.is_foreign_to(subject.facts) {
+        if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
         let needs_time = rule.reads_time() && subject.around.time.is_none();
@@ -180,6 +180,37 @@ fn selected(rule: &Rule, subject: &Subject<'_>) -> Answer {
         return Answer::No;
     }
     answer
+}
+
+/// Adds what the allow-list says of a text.
+pub(in crate::guard) fn decide_by_list(
+    policies: &Policies,
+    client: &ClientFacts,
+    key: Option<u64>,
+    statements: &[Facts],
+    decision: &mut Decision,
+) {
+    let Some((list, index)) = &policies.allow_list else { return };
+    let Some(rule) = policies.rules.get(*index as usize).filter(|_| list.refuses(client, key, statements))
+    else {
+        return;
+    };
+    let why = match key {
+        Some(_) => "it is not in the allow-list",
+        None => "it cannot be read, so it is in no list",
+    };
+    decision.matches.push(Match {
+        index: *index,
+        statement: 0,
+        rule: Arc::clone(rule),
+        message: "A statement like this was never seen while the allow-list was learned.".to_owned(),
+        hint: format!(
+            "Let it run while the list has `mode = \"learn\"`, or add its fingerprint to {}.",
+            list.file
+        ),
+        because: why.to_owned(),
+    });
+    decision.matches.sort_by_key(|found| found.index);
 }
 
 pub(super) fn speak(

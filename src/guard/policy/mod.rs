@@ -2,33 +2,42 @@
 //!
 //! `load.rs` reads files into `model.rs`; `condition.rs` and `check.rs` are the CEL part of a rule, `select.rs` its
 //! `only` and `unless`, `schedule.rs` its times and share; `decide.rs` asks all rules about a text, `decision.rs` says
-//! what follows, `live.rs` asks again at each run; `case.rs` runs the cases beside a policy.
+//! what follows, `live.rs` asks again at each run, `rewrite.rs` changes texts, `allow.rs` knows those that may run; `case.rs` runs the cases beside a policy.
 
+mod allow;
 mod case;
 mod check;
+mod columns;
 mod condition;
 mod decide;
 mod decision;
 mod live;
 mod load;
 mod load_actions;
+mod load_rewrite;
+mod load_schedule;
 mod load_select;
 mod model;
 mod packs;
+mod predicate;
 mod quick;
+mod rewrite;
 mod schedule;
 mod select;
 mod settings;
 mod template;
 mod units;
 
+pub(super) use allow::key as allow_key;
+pub use allow::{AllowList, Learned, ListMode, read_learned, write_learned};
 pub use case::{Case, Failure, load_cases, run_cases};
 pub use decide::decide;
-pub(super) use decide::{Asked, catalog_facts, decide_when};
+pub(super) use decide::{Asked, catalog_facts, decide_by_list, decide_when};
 pub use decision::{Decision, Match};
 pub use live::{Live, settle};
 pub use model::{Act, Policies, Rule, RuleLimit};
 pub use packs::{PACKS, Pack};
+pub(super) use rewrite::Text;
 
 /// docs/FACTS.md.
 #[must_use]
@@ -47,3 +56,9 @@ pub fn is_fact(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod rewrite_tests;
+#[cfg(test)]
+mod allow_tests;
+#[cfg(test)]
+mod properties;

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn templates_refuse_what_they_cannot_fill() {
         for (text, name) in
-            [("{roww}", "{roww}"), ("{query.join}", "{query.join}"), ("{plan.rows}", "{plan.rows}")]
+            [("{roww}", "{roww}"), ("{query.join}", "{query.join}"), ("{plane.rows}", "{plane.rows}")]
         {
             assert!(Template::parse(text).unwrap_err().contains(&format!("unknown placeholder `{name}`")));
         }

@@ -61,7 +61,7 @@ fn a_case_file_with_mistakes_is_refused() {
     let expected = [
         "c:1:1: the case has no `sql`",
         "c:2:1: unknown key of a case `sqll` (did you mean `sql`?)",
-        "c:3:34: `action` cannot be \"stop\" (it is warn, block or route)",
+        "c:3:34: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set, rewrite)",
         "c:4:1: the case has no `expect` (`expect = []` if nothing may fire)",
     ];
     assert_eq!(found, expected);
@@ -81,7 +81,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
         "policies/p.toml:5:9: there is no detector `select_star` (did you mean `select-star`?)",
         "policies/p.toml:6:15: `query` has no field `join` (did you mean `query.joins`?)",
         "policies/p.toml:6:27: unknown name `plane` (known are query, client, session, time, plan, catalog, params)",
-        "policies/p.toml:7:10: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set)",
+        "policies/p.toml:7:10: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set, rewrite)",
         "policies/p.toml:8:1: the rule says nothing of what it is about (give it `finds`, `when` or `only`)",
         "policies/p.toml:9:8: `a b` cannot be a rule's name (use up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
         "policies/p.toml:10:1: unknown key of a rule `whenn` (did you mean `when`?)",
@@ -235,11 +235,12 @@ fn what_is_read_decides_what_is_part_of_a_class() {
 #[test]
 fn the_examples_of_the_manual_hold() {
     let manual = include_str!("../../../policies/README.md");
-    let mut examples = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let policies = load(examples.next().unwrap());
-    let cases = load_cases(&Source::new("README.md", examples.next().unwrap())).unwrap();
+    let examples = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (cases, policies): (Vec<&str>, Vec<&str>) = examples.partition(|text| text.contains("[[case]]"));
+    let loaded: Vec<Policies> = policies.into_iter().map(load).collect();
+    let cases = load_cases(&Source::new("README.md", cases[0])).unwrap();
     assert_eq!(cases.len(), 2);
-    assert_eq!(run_cases(&policies, &cases), []);
+    assert_eq!(run_cases(&loaded[0], &cases), []);
 }
 
 proptest::proptest! {

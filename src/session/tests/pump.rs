@@ -269,11 +269,11 @@ impl World {
     /// The client sends up to `n` bytes more. True if anything happened.
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
-        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_repairing());
+        let waited = client.server.is_some_and(|s| self.servers[s].backend.is_waited_for());
         if client.held
             || client.holding
             || client.waits
-            || repairing
+            || waited
             || client.bye
             || client.fatal.is_some()
             || client.desync.is_some()
@@ -333,7 +333,7 @@ impl World {
             assert!(fed.consumed >= from && fed.consumed <= input.len());
             from = fed.consumed;
             match fed.step {
-                Step::More | Step::Wait => client.held = fed.step == Step::Wait,
+                Step::More | Step::Wait | Step::Answer => client.held = fed.step == Step::Wait,
                 Step::Hold => client.holding = true,
                 Step::Turn => {
                     assert!(!client.session.awaited().is_empty());
@@ -380,6 +380,7 @@ impl World {
                 } else if client.holding && server.backend.may_go_on() {
                     (client.holding, client.again) = (false, true);
                 }
+                client.again |= server.backend.take_looked();
                 if served.idle {
                     self.release_if_idle(c);
                 }
@@ -405,6 +406,8 @@ impl World {
             if !self.mute {
                 server.model.feed(up.bytes());
             }
+        } else if server.backend.take_wait() {
+            client.again = true;
         } else if client.session.releases() {
             self.let_go(c);
         }
