@@ -34,6 +34,8 @@ mod pinning;
 mod guard_block;
 mod guard_default;
 mod guard_warn;
+mod policy_settings;
+mod statement_limits;
 mod bypass;
 mod truth;
 mod route_replica;
