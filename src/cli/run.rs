@@ -113,6 +113,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         rules,
+        seed: seed()?,
     });
     let sources = Sources {
         census: census(&shared),

@@ -323,6 +323,9 @@ settings! {
     limits: LimitSettings {
         /// Most bytes of statements that wait to be judged.
         max_buffered_bytes: ByteSize = "256MB";
+        /// Values (users, addresses, …) for which rates and concurrencies of policies are counted apart. Beyond it those
+        /// of a rule are counted together; values that nobody uses make room.
+        max_counted_values: usize = 10000, where |n: &usize| (1..=10_000_000).contains(n) => "must be from 1 to 10000000";
     }
 
     /// How many series `/metrics` may have.

@@ -42,6 +42,31 @@ pub struct CacheCounters {
     pub bytes: u64,
 }
 
+/// What the policies read of the circumstances of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub session: bool,
+    /// Of the session, how often a fingerprint came.
+    pub repeats: bool,
+    pub time: bool,
+    pub params: bool,
+    pub share: bool,
+}
+
+impl Needs {
+    #[must_use]
+    pub fn of(policies: &Policies) -> Self {
+        let repeats = ["repeats", "repeat_seconds"].iter().any(|fact| policies.reads_session_fact(fact));
+        Self {
+            session: policies.reads_session(),
+            repeats,
+            time: policies.reads_time(),
+            params: policies.reads_params(),
+            share: policies.reads_share(),
+        }
+    }
+}
+
 /// Texts above this are looked up by shape only: hashing and storing them costs more than it saves.
 const MAX_CACHED_TEXT: usize = 8 << 10;
 const MAX_CACHED_SHAPE: usize = 16 << 10;
@@ -65,6 +90,10 @@ pub struct Guard {
     doorkeeper: Doorkeeper,
     shape: Vec<u8>,
     counters: CacheCounters,
+    needs: Needs,
+    /// Changes judgements on their way out.
+    #[cfg(test)]
+    pub(crate) amend: Option<fn(&[u8], &mut Judgement)>,
 }
 
 impl Guard {
@@ -72,6 +101,7 @@ impl Guard {
     #[must_use]
     pub fn new(policies: Arc<Policies>, limits: GuardLimits, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
+        let needs = Needs::of(&policies);
         Self {
             policies,
             limits,
@@ -83,7 +113,17 @@ impl Guard {
             doorkeeper: Doorkeeper::new(),
             shape: Vec::with_capacity(4096),
             counters: CacheCounters::default(),
+            needs,
+            #[cfg(test)]
+            amend: None,
         }
+    }
+
+    /// What a session must keep for the policies.
+    #[inline]
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.needs
     }
 
     #[must_use]
@@ -93,6 +133,7 @@ impl Guard {
 
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.needs = Needs::of(&policies);
         self.policies = policies;
         self.forget();
     }
@@ -129,6 +170,17 @@ impl Guard {
 
     /// The judgement of a text (one or several statements) from a client of that class.
     pub fn judge(&mut self, text: &[u8], class: &Arc<Class>) -> Arc<Judgement> {
+        let judgement = self.judged(text, class);
+        #[cfg(test)]
+        if let Some(amend) = self.amend {
+            let mut amended = Judgement::clone(&judgement);
+            amend(text, &mut amended);
+            return Arc::new(amended);
+        }
+        judgement
+    }
+
+    fn judged(&mut self, text: &[u8], class: &Arc<Class>) -> Arc<Judgement> {
         if self.classes.is_full() {
             self.forget();
         }
@@ -316,10 +368,18 @@ impl Bench<'_> {
     fn judged(&self, blank: &Judgement, client: &ClientFacts, statements: &[Facts]) -> (Judgement, Decision) {
         let known = catalog_facts(&self.around, statements);
         let asked = if self.ahead.is_some() { Asked::Ahead } else { Asked::Now };
-        let mut decision = decide_when(self.policies, client, statements, &known, &self.around, asked);
+        let mut decision =
+            decide_when(self.policies, (client, blank.fingerprint), statements, &known, &self.around, asked);
         let mut judgement = blank.clone();
         if let Some(catalog) = self.ahead {
-            judgement.live = Live::of(self.policies, client, statements, &known, catalog, &mut decision);
+            judgement.live = Live::of(
+                self.policies,
+                (client, blank.fingerprint),
+                statements,
+                &known,
+                catalog,
+                &mut decision,
+            );
         }
         apply(&mut judgement, &decision, statements);
         (judgement, decision)

@@ -25,7 +25,7 @@ pub use circumstances::{
     client_key,
 };
 pub use effects::Effects;
-pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
+pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, Needs, evaluate, main_statement};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
 pub use policy::{Live, settle};
 

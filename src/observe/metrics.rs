@@ -18,10 +18,12 @@ use super::exposition::{Text, seconds};
 use super::fingerprints::Sample;
 use super::labels::{OTHER, Slot};
 use super::process::Process;
+use super::rules::VERDICTS as VERDICT_CELLS;
 use super::totals::Totals;
 use super::{Meters, locked, log};
 use crate::control::snapshot;
 use crate::guard::Effects;
+use crate::session::Limit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -90,6 +92,8 @@ metrics! {
         "Errors the servers sent.";
     VERDICTS: Counter "verdicts_total" ["rule", "action", "mode"]
         "Statements a rule matched; in mode observe they were only counted.";
+    LIMITS: Counter "limits_total" ["rule", "limit"]
+        "Statements that met a limit of a rule: cut off, refused, or without a turn in time.";
     FINGERPRINT_CALLS: Counter "fingerprint_calls_total" ["database", "fingerprint"]
         "Statements run, for the fingerprints that took the most time; the rest is other.";
     FINGERPRINT_SECONDS: Counter "fingerprint_seconds_total" ["database", "fingerprint"]
@@ -330,12 +334,16 @@ fn guard(whole: &Whole<'_>, totals: &Totals, meters: &Meters) {
     for (slot, rule) in meters.rule_labels().iter().enumerate() {
         let counts = totals.verdicts.get(&Slot(slot as u32)).copied().unwrap_or_default();
         let own = rule.action as usize * MODES.len() + usize::from(!rule.enforced);
-        for (at, count) in counts.into_iter().enumerate() {
+        let (verdicts, limits) = counts.split_at(VERDICT_CELLS);
+        for (at, &count) in verdicts.iter().enumerate() {
             // What the rule says itself is there from the first moment.
             if count > 0 || (at == own && &*rule.name != OTHER) {
                 let (action, mode) = (ACTIONS[at / MODES.len()], MODES[at % MODES.len()]);
                 whole.counter(&VERDICTS, &[&rule.name, action, mode], count);
             }
+        }
+        for (limit, &count) in Limit::NAMES.iter().zip(limits).filter(|(_, count)| **count > 0) {
+            whole.counter(&LIMITS, &[&rule.name, limit], count);
         }
     }
     for ((_, reason), count) in Effects::PINS.iter().zip(totals.pins) {

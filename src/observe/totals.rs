@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::counters::{
-    BUCKETS, Cell, Histogram, KINDS, PoolMeter, SLOTS_PER_CHUNK, ThreadMeters, Timeout, VERDICTS,
+    BUCKETS, Cell, Histogram, KINDS, PoolMeter, ThreadMeters, Timeout,
 };
 use super::labels::Slot;
 use super::locked;
+use super::rules::{CELLS, SLOTS_PER_CHUNK};
 use crate::guard::Effects;
 
 /// A histogram summed over threads. `buckets` are not cumulative.
@@ -64,8 +65,8 @@ pub struct Totals {
     pub clients: BTreeMap<ClientKey, [u64; 3]>,
     /// Bytes received, bytes sent, clients that came.
     pub client_traffic: BTreeMap<ClientKey, [u64; 3]>,
-    /// By rule slot, then action × mode.
-    pub verdicts: HashMap<Slot, [u64; VERDICTS]>,
+    /// By rule slot: action × mode, then limits met.
+    pub verdicts: HashMap<Slot, [u64; CELLS]>,
     pub pins: [u64; Effects::PINS.len()],
     pub cache_hits: [u64; 2],
     pub cache_misses: [u64; 2],

@@ -1,12 +1,13 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::stream::Peer;
 use super::thread::{Ident, Thread};
-use crate::guard::{Effects, Judgement};
+use crate::guard::{Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
-use crate::session::Ledger;
+use crate::session::{Admission, Ask, Ledger, Limit};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;
@@ -16,6 +17,7 @@ pub(super) struct Books<'a> {
     ident: &'a Ident,
     meter: &'a PoolMeter,
     since: &'a mut Instant,
+    peer: Option<&'a Peer>,
 }
 
 impl<'a> Books<'a> {
@@ -25,7 +27,13 @@ impl<'a> Books<'a> {
         meter: &'a PoolMeter,
         since: &'a mut Instant,
     ) -> Self {
-        Self { thread, ident, meter, since }
+        Self { thread, ident, meter, since, peer: None }
+    }
+
+    /// Of this client, for policies that tell clients apart.
+    pub(super) fn of(mut self, peer: &'a Peer) -> Self {
+        self.peer = Some(peer);
+        self
     }
 }
 
@@ -75,6 +83,37 @@ impl Ledger for Books<'_> {
 
     fn schema_changed(&mut self) {
         self.ident.schema.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn key(&self, rule: &str, per: Per, value: &[u8]) -> u64 {
+        self.thread.shared.throttles.key(rule, per, value)
+    }
+
+    fn admit(&mut self, asks: &[Ask]) -> Admission {
+        self.thread.shared.throttles.admit(asks)
+    }
+
+    fn clock(&self) -> Duration {
+        self.thread.shared.throttles.elapsed()
+    }
+
+    fn unix(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn share_key(&self) -> u64 {
+        let class = &self.ident.class;
+        let application = self.ident.settings.get("application_name").unwrap_or_default();
+        let address = match self.peer {
+            Some(Peer::Ip(address)) => address.ip().to_canonical().to_string(),
+            _ => String::new(),
+        };
+        client_key(&class.user, application, &address)
+    }
+
+    fn limited(&mut self, rule: u32, limit: Limit) {
+        self.thread.meters.limited(&self.thread.shared.rules, rule, limit);
     }
 
     fn left_state(&mut self, fingerprint: u64) {

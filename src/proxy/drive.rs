@@ -23,10 +23,11 @@ use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
+use super::turn::Alarm;
 use crate::guard::{Effects, Lane};
 use crate::observe::counters::{ClientState, Timeout};
 use crate::pool::{ClientId, Pinned, Server};
-use crate::session::{Env, Fatal, Outlet, Session, Step};
+use crate::session::{Env, Fatal, Outlet, Session, Step, Who};
 use crate::wire::sqlstate;
 
 /// Reads of one client between two turns of the event loop: more would let bulk results starve small queries.
@@ -38,6 +39,8 @@ const MAX_OWED: usize = 4096;
 pub(super) enum Event {
     /// A server of this lane is needed.
     Acquire(Lane),
+    /// A place among the statements that count with the client's.
+    Turn,
     /// Others' turn.
     Yield,
     /// The client asked to cancel what it runs.
@@ -72,6 +75,10 @@ pub(super) struct Drive {
     pub(super) carry_ready: bool,
     /// The next message must wait until the present server is let go.
     held: bool,
+    /// The next message must wait for an answer of the present server.
+    holding: bool,
+    /// The time of a statement with limits.
+    pub(super) alarm: Option<Box<Alarm>>,
     /// When the statement that runs was sent.
     pub(super) since: Instant,
     /// What this client has in the account of buffered bytes.
@@ -100,6 +107,10 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
                 }
             }
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
+                Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
+                Acquired::Closed(closed) => break closed,
+            },
+            Event::Turn => match Box::pin(drive.wait_turn()).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
             },
@@ -144,6 +155,8 @@ impl Drive {
             carry,
             carry_ready,
             held,
+            holding: false,
+            alarm: None,
             since,
             buffered: 0,
             note,
@@ -157,7 +170,11 @@ impl Drive {
         let thread = Rc::clone(&self.thread);
         let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
         let turns = self.turns(&mut work, cx);
-        self.leave_note(matches!(turns, Err(Event::Acquire(_))));
+        self.leave_note(matches!(turns, Err(Event::Acquire(_) | Event::Turn)));
+        let turns = match turns {
+            Ok(()) | Err(Event::Yield) => self.bound(cx).and(turns),
+            ended => ended,
+        };
         match turns {
             Ok(()) => Poll::Pending,
             Err(event) => Poll::Ready(event),
@@ -200,7 +217,7 @@ impl Drive {
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
         let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_repairing());
-        !self.held && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
+        !self.held && !self.holding && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
     /// Reads from the server once and passes it on. `Ok(true)`: something moved.
@@ -241,10 +258,23 @@ impl Drive {
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
+        self.go_on(cx)?;
         if served.idle {
             self.idle(work, cx)?;
         }
         Ok(true)
+    }
+
+    /// A message that waited for an answer may go on, or the server must hear something first.
+    #[inline]
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
+        let Some(server) = self.server.as_deref_mut() else { return Ok(()) };
+        if let Some(words) = server.backend.take_words() {
+            server.pipe.send(&words, cx).map_err(|e| self.server_lost(&e))?;
+        } else if self.holding && server.backend.may_go_on() {
+            (self.holding, self.carry_ready) = (false, true);
+        }
+        Ok(())
     }
 
     /// Why the client keeps its server.
@@ -367,7 +397,7 @@ impl Drive {
                 }
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
-            let mut books = Books::new(&thread, &ident, meter, &mut self.since);
+            let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card.peer);
             let mut env = Env {
                 guard: &mut work.guard,
                 statements: &mut work.statements,
@@ -379,6 +409,7 @@ impl Drive {
                 refused_pins: thread.shared.refused_pins,
                 may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),
                 epoch: ident.schema.load(Ordering::Relaxed),
+                who: Who { client: self.id, address: self.mailbox.card.peer.octets() },
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
@@ -408,6 +439,11 @@ impl Drive {
                     self.held = true;
                     return (fed.consumed, self.release_if_idle(work, cx));
                 }
+                Step::Hold => {
+                    self.holding = true;
+                    return (fed.consumed, self.release_if_idle(work, cx));
+                }
+                Step::Turn => return (fed.consumed, Err(Event::Turn)),
                 Step::Server(lane) => {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
                     match self.take_idle(lane, replica) {
@@ -457,7 +493,7 @@ impl Drive {
         let Some(mut server) = self.server.take() else { return };
         server.watch(cx);
         self.presence.set(ClientState::Idle);
-        if std::mem::take(&mut self.held) {
+        if std::mem::take(&mut self.held) | std::mem::take(&mut self.holding) {
             self.carry_ready = true;
         }
         self.thread.give_back(server);

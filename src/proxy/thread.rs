@@ -16,6 +16,7 @@ use super::crowd::Crowd;
 use super::deadlines::Deadlines;
 use super::mailbox::Mailbox;
 use super::startup::Front;
+use super::throttle::Throttles;
 use crate::admin::Console;
 use crate::config::{Settings, Times};
 use crate::control::snapshot;
@@ -53,6 +54,7 @@ pub struct Shared {
     pub(super) turning_away: Semaphore,
     pub(super) client_log: Limiter,
     pub buffered: Account,
+    pub throttles: Throttles,
     pub draining: AtomicBool,
     pub max_statement_bytes: usize,
     pub prepared_bytes: usize,
@@ -177,6 +179,8 @@ pub struct Parts {
     pub rules: RuleMap,
     pub policies_route: bool,
     pub reads_application: bool,
+    /// Random.
+    pub seed: [u64; 4],
 }
 
 impl Shared {
@@ -201,6 +205,7 @@ impl Shared {
             turning_away: Semaphore::new(TURNING_AWAY),
             client_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
+            throttles: Throttles::new(settings.limits.max_counted_values, parts.seed),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
             refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),

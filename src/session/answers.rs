@@ -18,6 +18,8 @@ pub(super) enum Show {
     Pass,
     Hide,
     Replace(Refusal),
+    /// The message comes behind this.
+    After(Refusal),
 }
 
 impl Backend {
@@ -45,7 +47,7 @@ impl Backend {
                 at += n;
                 self.rest -= n;
                 if self.rest == 0 {
-                    if self.rest_tag != b'D' {
+                    if !matches!(self.rest_tag, b'D' | b'd') {
                         self.act(self.rest_tag, &[], session, ledger)?;
                     }
                     self.local_replies(session, out);
@@ -63,15 +65,17 @@ impl Backend {
                 }
                 self.rest = h.total;
                 self.rest_tag = h.tag;
-                self.rest_hidden = self.is_ours();
+                self.rest_hidden = self.is_unheard() || streams(h.tag) && !self.lets_pass(h.tag, h.total, &[]);
                 self.spoil_probe();
                 self.bytes += h.total as u64;
                 continue;
             }
             self.bytes += h.total as u64;
-            if h.tag == b'D' && !self.is_ours() {
-                self.shown = true;
-                out.pass(at..at + h.total);
+            if h.tag == b'D' && !self.is_unheard() {
+                if self.watched.is_none() || self.lets_pass(h.tag, h.total, &[]) {
+                    self.shown = true;
+                    out.pass(at..at + h.total);
+                }
                 at += h.total;
                 continue;
             }
@@ -83,6 +87,10 @@ impl Backend {
                 }
                 Show::Hide => {}
                 Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
+                Show::After(refusal) => {
+                    out.add(|v| refusal.encode(v));
+                    out.pass(at..at + h.total);
+                }
             }
             at += h.total;
             if !self.queue.is_empty() {
@@ -109,16 +117,33 @@ impl Backend {
             }
             b'E' => {
                 let show = self.error(body, s, ledger);
-                return Ok(self.name_timeout(body, show));
+                let show = self.name_timeout(body, show, ledger);
+                if self.error_skip {
+                    self.watched = None; // what is skipped has no end of its own
+                }
+                return Ok(self.without_position(body, show));
             }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
         }
         if self.is_ours() {
-            if let (b'D', Some(Expect::Probe(probe))) = (tag, self.queue.front_mut()) {
-                probe.row(body);
+            match (tag, self.queue.front_mut()) {
+                (b'D', Some(Expect::Probe(probe))) => probe.row(body),
+                (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
+                _ => {}
             }
             return Ok(Show::Hide);
+        }
+        if matches!(self.queue.front(), Some(Expect::Imposing)) {
+            if tag == b'3' {
+                self.queue.pop_front();
+            }
+            return Ok(Show::Hide);
+        }
+        if self.watched.is_some()
+            && let Some(show) = self.of_watched(tag, body, s, ledger)?
+        {
+            return Ok(show);
         }
         match tag {
             b'1' => return self.parse_complete(s),
@@ -144,6 +169,11 @@ impl Backend {
     /// What the server says now is for us alone.
     fn is_ours(&self) -> bool {
         self.queue.front().is_some_and(Expect::is_ours)
+    }
+
+    /// The same, or amid a batch of the client's.
+    fn is_unheard(&self) -> bool {
+        self.queue.front().is_some_and(|e| e.is_ours() || matches!(e, Expect::Imposing))
     }
 
     /// The batch that the server answers now is ours.
@@ -178,7 +208,7 @@ impl Backend {
         Ok(if whose.shown() { Show::Pass } else { Show::Hide })
     }
 
-    fn complete<L: Ledger>(
+    pub(super) fn complete<L: Ledger>(
         &mut self,
         tag: u8,
         body: &[u8],
@@ -262,14 +292,19 @@ impl Backend {
                 s.probed(*probe, self, l);
                 return Ok(Show::Hide);
             }
-            Expect::Hidden | Expect::Restore | Expect::HiddenSync => return Ok(Show::Hide),
+            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
             _ => {}
         }
         if self.repairing {
+            self.watched = None;
             return Ok(Show::Hide);
         }
         (self.shown, self.repaired, self.described) = (false, false, false);
-        Ok(Show::Pass)
+        if self.status == b'I' {
+            s.close_portals(self.ended);
+        }
+        self.tell_history(s, l);
+        Ok(self.end_watch(Show::Pass, l))
     }
 
     fn error<L: Ledger>(&mut self, body: &[u8], s: &mut Session, ledger: &mut L) -> Show {
@@ -291,7 +326,7 @@ impl Backend {
                 probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Restore | Expect::HiddenSync) => {
+            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
             Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
@@ -313,7 +348,7 @@ impl Backend {
     }
 
     fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
-        let hidden = matches!(self.queue.front(), Some(Expect::Hidden));
+        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed));
         if let Some((name, value)) = view::parameter_status(body) {
             if !hidden {
                 s.parameter_status(name, value);

@@ -1,5 +1,6 @@
 //! What a server still owes, in the order in which it will answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -15,22 +16,38 @@ pub(super) enum Refusal {
     Judged(Arc<Judgement>),
     /// We refuse for another reason.
     Fixed(Box<Reason>),
+    /// What the server said at another time: the body of an ErrorResponse.
+    Servers(Box<[u8]>),
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Reason {
     pub(super) sqlstate: [u8; 5],
     pub(super) message: String,
-    pub(super) hint: Option<&'static str>,
+    pub(super) detail: String,
+    pub(super) hint: Cow<'static, str>,
 }
 
 impl Refusal {
     pub(super) fn fixed(sqlstate: [u8; 5], message: String, hint: Option<&'static str>) -> Self {
-        Self::Fixed(Box::new(Reason { sqlstate, message, hint }))
+        let hint = hint.unwrap_or_default().into();
+        Self::Fixed(Box::new(Reason { sqlstate, message, detail: String::new(), hint }))
+    }
+
+    /// In words of its own.
+    pub(super) fn worded(sqlstate: [u8; 5], message: String, detail: String, hint: String) -> Self {
+        Self::Fixed(Box::new(Reason { sqlstate, message, detail, hint: hint.into() }))
+    }
+
+    pub(super) fn add_detail(&mut self, more: &str) {
+        if let Self::Fixed(reason) = self {
+            reason.detail.push_str(more);
+        }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
+            Self::Servers(body) => reply::message(out, b'E', |out| out.extend_from_slice(body)),
             Self::Judged(judgement) => {
                 if let Some(c) = judgement.complaints.iter().find(|c| c.action == Action::Block) {
                     reply::error_response(
@@ -49,8 +66,8 @@ impl Refusal {
                     reply::Severity::Error,
                     r.sqlstate,
                     &r.message,
-                    "",
-                    r.hint.unwrap_or_default(),
+                    &r.detail,
+                    &r.hint,
                 );
             }
         }
@@ -124,6 +141,10 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
+    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
+    Imposed,
+    /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
+    Imposing,
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
     /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
     Poison {
@@ -167,7 +188,7 @@ impl Expect {
 
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_))
+        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn decide(
 ) -> Decision {
     let client = ClientFacts::from(class);
     let known = catalog_facts(around, statements);
-    decide_when(policies, &client, statements, &known, around, Asked::Now)
+    decide_when(policies, (&client, 0), statements, &known, around, Asked::Now)
 }
 
 /// Of each statement, if there is a catalog.
@@ -40,7 +40,7 @@ pub(in crate::guard) fn catalog_facts(around: &Circumstances<'_>, statements: &[
 
 pub(in crate::guard) fn decide_when(
     policies: &Policies,
-    client: &ClientFacts,
+    (client, fingerprint): (&ClientFacts, u64),
     statements: &[Facts],
     known: &[CatalogFacts],
     around: &Circumstances<'_>,
@@ -66,7 +66,7 @@ pub(in crate::guard) fn decide_when(
                 }),
                 Outcome::Speaks(finding) => {
                     matched[index] = true;
-                    decision.matches.push(speak(rule_index, at, rule, &subject, finding));
+                    decision.matches.push(speak((rule_index, at), rule, &subject, fingerprint, finding));
                 }
             }
         }
@@ -113,8 +113,9 @@ impl<'e> Asking<'e> {
             return Outcome::Silent;
         }
         let ahead = asked == Asked::Ahead;
-        let mut open = ahead && rule.schedule.is_live();
-        let scheduled = if open { Answer::Yes } else { rule.schedule.holds(&around) };
+        let mut open = ahead && (rule.schedule.is_live() || rule.shows_live());
+        let scheduled =
+            if ahead && rule.schedule.is_live() { Answer::Yes } else { rule.schedule.holds(&around) };
         if scheduled == Answer::No {
             return Outcome::Silent;
         }
@@ -147,6 +148,9 @@ impl<'e> Asking<'e> {
 
     fn condition(&mut self, rule: &Rule, subject: &Subject<'_>) -> Answer {
         let Some(condition) = &rule.when else { return Answer::Yes };
+        if let Some(answer) = condition.ask_quickly(subject) {
+            return answer;
+        }
         if condition.reads.has_root("time") && rule.schedule.zone != jiff::tz::TimeZone::UTC {
             let zone = &rule.schedule.zone;
             if self.zoned.as_ref().is_none_or(|(known, _)| known != zone) {
@@ -179,15 +183,15 @@ fn selected(rule: &Rule, subject: &Subject<'_>) -> Answer {
 }
 
 pub(super) fn speak(
-    index: u32,
-    statement: usize,
+    (index, statement): (u32, usize),
     rule: &Arc<Rule>,
     subject: &Subject<'_>,
+    fingerprint: u64,
     finding: Option<Finding>,
 ) -> Match {
     let (said, hinted) = finding.map_or((None, None), |finding| (Some(finding.message), Some(finding.hint)));
     let filled = |template: &Option<super::template::Template>| {
-        template.as_ref().map(|template| template.fill(&rule.name, subject.facts))
+        template.as_ref().map(|template| template.fill(rule, subject, fingerprint))
     };
     let message = filled(&rule.message).or(said).unwrap_or_else(|| match rule.act {
         Act::Block => format!("Rule {} does not allow this statement.", rule.name),

@@ -16,6 +16,7 @@ pub struct Live {
     /// What the candidates' conditions read.
     reads: Reads,
     client: ClientFacts,
+    fingerprint: u64,
     statements: Box<[Facts]>,
     known: Box<[CatalogFacts]>,
     catalog: Option<Arc<Catalog>>,
@@ -35,7 +36,7 @@ impl Live {
     /// `None` if nothing is left to ask.
     pub(in crate::guard) fn of(
         policies: &Policies,
-        client: &ClientFacts,
+        (client, fingerprint): (&ClientFacts, u64),
         statements: &[Facts],
         known: &[CatalogFacts],
         catalog: Option<&Arc<Catalog>>,
@@ -58,6 +59,7 @@ impl Live {
             env: Arc::clone(&policies.env),
             reads,
             client: client.clone(),
+            fingerprint,
             statements: statements.into(),
             known: known.into(),
             catalog: catalog.map(Arc::clone),
@@ -81,7 +83,7 @@ impl Live {
                     continue;
                 }
                 if let Outcome::Speaks(finding) = asking.ask(rule, &subject, Asked::Now) {
-                    found.push(speak(*index, at, rule, &subject, finding));
+                    found.push(speak((*index, at), rule, &subject, self.fingerprint, finding));
                 }
             }
         }

@@ -84,6 +84,7 @@ impl Policies {
         for condition in loader.rules.iter().filter_map(|rule| rule.when.as_ref()) {
             reads.add(&condition.reads);
         }
+        loader.rules.iter().for_each(|rule| reads.add(&rule.shows));
         let selectors = loader.rules.iter().flat_map(|rule| rule.only.iter().chain(&rule.unless));
         let reads_application = reads.has("client", "application")
             || selectors.into_iter().any(|selector| selector.applications.is_some());
@@ -144,6 +145,16 @@ impl Loader {
         let schedule = schedule(table, name.as_deref().unwrap_or_default(), zone, problems);
         let message = template(table, "message", problems);
         let hint = template(table, "hint", problems);
+        let mut shows = Reads::default();
+        for (key, template) in [("message", &message), ("hint", &hint)] {
+            let Some(template) = template else { continue };
+            template.reads(&mut shows);
+            if template.names_limit() && limit.is_none() {
+                let at = entry(table, key).map_or(span.clone(), Spanned::span);
+                problems.add(at, "`{limit}` is the rule's `limit`, and it has none").cure =
+                    Some("`{query.limit}` is the statement's".into());
+            }
+        }
         let enforced = mode(table, problems).unwrap_or(enforced);
         let sqlstate = sqlstate(table, act, problems);
         let match_unknown = choice(table, "on_unknown", &["match", "no-match"], problems) == Some(0);
@@ -164,6 +175,7 @@ impl Loader {
             unless: unless?,
             message,
             hint,
+            shows,
             sqlstate: sqlstate.unwrap_or(if act == Some(Act::Block) { BLOCKED } else { WARNING }),
             match_unknown,
             limit,

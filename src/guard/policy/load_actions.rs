@@ -201,8 +201,7 @@ pub(super) fn template(table: &DeTable<'_>, key: &str, problems: &mut Problems) 
     match Template::parse(text.get_ref()) {
         Ok(template) => Some(template),
         Err(message) => {
-            let known = Template::PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
-            problems.add(text.span(), message).cure = Some(format!("known are {known}"));
+            problems.add(text.span(), message).cure = Some(format!("known are {}", Template::PLACEHOLDERS));
             None
         }
     }

@@ -15,6 +15,7 @@ mod load_actions;
 mod load_select;
 mod model;
 mod packs;
+mod quick;
 mod schedule;
 mod select;
 mod settings;

@@ -50,6 +50,19 @@ pub struct RuleLimit {
     pub concurrency: Option<Concurrency>,
 }
 
+impl std::fmt::Display for RuleLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            self.timeout.map(|time| format!("{time:?}")),
+            self.rows.map(|rows| format!("{rows} rows")),
+            self.bytes.map(|bytes| format!("{bytes} bytes")),
+            self.rate.map(|rate| format!("{} in {:?}", rate.count, rate.within)),
+            self.concurrency.map(|concurrency| format!("{} at once", concurrency.most)),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -69,6 +82,8 @@ pub struct Rule {
     pub(super) unless: Box<[Selector]>,
     pub(super) message: Option<Template>,
     pub(super) hint: Option<Template>,
+    /// What message and hint show.
+    pub(super) shows: Reads,
     pub(super) sqlstate: [u8; 5],
     /// `on_unknown = "match"`: a condition that cannot be answered counts as met.
     pub(super) match_unknown: bool,
@@ -99,13 +114,19 @@ impl Rule {
         self.reads_root("time")
     }
 
-    /// Its detector or its condition reads a field of that root.
+    /// Its detector, its condition or its words read a field of that root.
     fn reads_root(&self, root: &str) -> bool {
         let of_detector = |detector: &&Detector| {
             detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
         };
         self.finds.as_ref().is_some_and(of_detector)
             || self.when.as_ref().is_some_and(|condition| condition.reads.has_root(root))
+            || self.shows.has_root(root)
+    }
+
+    /// It must be asked at every run: its words change, or whether it matches.
+    pub(super) fn shows_live(&self) -> bool {
+        self.shows.is_live()
     }
 }
 
