@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::plan::PlanFacts;
 
 /// Roots of conditions whose facts change while the text and its client stay the same.
-pub const LIVE_ROOTS: [&str; 3] = ["session", "time", "params"];
+pub const LIVE_ROOTS: [&str; 4] = ["session", "time", "params", "plan"];
 
 fact_table! {
     /// Who asks: `client.…`.

@@ -62,9 +62,9 @@ impl Gate {
 
     fn give_back(&self, rate: Rate) {
         let (_, each) = pace(rate);
-        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
-            Some(until.saturating_sub(each))
-        });
+        let _ = self
+            .until
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| Some(until.saturating_sub(each)));
     }
 
     fn is_idle(&self, now: u64) -> bool {
@@ -151,8 +151,11 @@ impl Throttles {
     fn search(&self) {
         let now = self.now();
         let last = self.searched.load(Ordering::Acquire);
-        let due = last == 0 || now.saturating_sub(last) > u64::try_from(SEARCH.as_nanos()).unwrap_or(u64::MAX);
-        if !due || self.searched.compare_exchange(last, now.max(1), Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let due =
+            last == 0 || now.saturating_sub(last) > u64::try_from(SEARCH.as_nanos()).unwrap_or(u64::MAX);
+        if !due
+            || self.searched.compare_exchange(last, now.max(1), Ordering::AcqRel, Ordering::Acquire).is_err()
+        {
             return;
         }
         self.gates.retain(|_, gate| {
@@ -170,7 +173,8 @@ impl Throttles {
         let now = self.now();
         let mut places: Vec<OwnedSemaphorePermit> = Vec::new();
         let mut taken: Vec<(Arc<Gate>, Rate)> = Vec::new();
-        let give_back = |taken: Vec<(Arc<Gate>, Rate)>| taken.iter().for_each(|(gate, rate)| gate.give_back(*rate));
+        let give_back =
+            |taken: Vec<(Arc<Gate>, Rate)>| taken.iter().for_each(|(gate, rate)| gate.give_back(*rate));
         for (at, ask) in asks.iter().enumerate() {
             let gate = self.gate(ask);
             match ask.count {

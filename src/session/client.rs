@@ -11,10 +11,12 @@ use super::limits::{Halt, Limited, Who, is_bounded};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
+use super::planning::{Form, PlanTerms};
 use super::probe::Touched;
 use super::repair::Batch;
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
+use crate::guard::plan::PlanKey;
 use crate::guard::{Class, Effects, Guard, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{frontend, reply, sqlstate};
@@ -49,6 +51,7 @@ pub struct Env<'a, L: Ledger> {
     pub may_pin: bool,
     /// Counts changes of the schema that passed through us.
     pub epoch: u64,
+    pub plan: PlanTerms,
     pub who: Who,
 }
 
@@ -140,6 +143,8 @@ pub struct Session {
     pub(super) postponed: bool,
     /// Kept only where a policy asks for it.
     pub(super) history: Option<Box<History>>,
+    /// The message at hand waited for this plan.
+    pub(super) plan_asked: Option<PlanKey>,
 }
 
 impl Session {
@@ -177,6 +182,7 @@ impl Session {
             ran_in_batch: false,
             postponed: false,
             history: None,
+            plan_asked: None,
         }
     }
 
@@ -248,7 +254,8 @@ impl Session {
     }
 
     fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
-        if t.link.as_ref().is_some_and(|link| link.watched.is_some() || link.imposed.is_some()) || self.postponed
+        if t.link.as_ref().is_some_and(|link| link.watched.is_some() || link.imposed.is_some())
+            || self.postponed
         {
             if let Some(flow) = self.behind(t) {
                 return Ok(flow);
@@ -306,7 +313,11 @@ impl Session {
             None => {
                 let text = frontend::query(t.body()).ok_or(MALFORMED)?;
                 let judgement = env.guard.judge(text, &self.class);
-                self.settled(env, judgement, text, Some(&[]))
+                let plan = match self.plan(env, &judgement, Form::Query { text }, t) {
+                    Ok(plan) => plan,
+                    Err(stop) => return Ok(stop),
+                };
+                self.settled(env, judgement, text, Some(&[]), plan.as_deref())
             }
         };
         let mut refusal = self.refusal(&judgement);

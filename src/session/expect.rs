@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::names::{ClosedName, Named};
+use super::planning::PlanAsked;
 use super::probe::Probe;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::reply;
@@ -141,6 +142,8 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
+    /// A question for the planner: the same.
+    Plan(Box<PlanAsked>),
     /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
     Imposed,
     /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
@@ -188,7 +191,10 @@ impl Expect {
 
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_))
+        matches!(
+            self,
+            Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_) | Self::Plan(_)
+        )
     }
 }
 

@@ -53,6 +53,9 @@ impl Session {
         if let Some(stop) = self.must_be_quiet(&judgement, t) {
             return Ok(stop);
         }
+        if let Some(stop) = self.plan_ahead(env, &judgement, parse.tail, t) {
+            return Ok(stop);
+        }
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
             self.refuse(refusal, t);
@@ -188,7 +191,12 @@ impl Session {
             if !t.whole() && t.header.total <= BIND_LOOK_MAX {
                 return Ok(Flow::Short);
             }
-            let settled = self.settled_at_bind(env, Arc::clone(&named.judgement), bind.rest, t.whole());
+            let plan = match self.plan_at_bind(env, &named, bind.rest, t) {
+                Ok(plan) => plan,
+                Err(stop) => return Ok(stop),
+            };
+            let judgement = Arc::clone(&named.judgement);
+            let settled = self.settled_at_bind(env, judgement, bind.rest, t.whole(), plan.as_deref());
             if !Arc::ptr_eq(&settled, &named.judgement) {
                 env.ledger.judged(&settled);
                 if let Some(refusal) = self.refusal(&settled) {

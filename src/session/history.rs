@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Ledger;
 use super::backend::Backend;
 use super::client::{Env, Session};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
 
 /// What a text with a setting of a session's or a transaction's has.
@@ -63,17 +64,20 @@ impl Session {
         judgement: Arc<Judgement>,
         values: &[u8],
         params: Option<&[Option<&[u8]>]>,
+        plan: Option<&PlanFacts>,
     ) -> Arc<Judgement> {
         if judgement.live.is_none() {
             return judgement;
         }
         let needs = env.guard.needs();
-        let facts = needs.session.then(|| self.facts(env.ledger.clock(), judgement.fingerprint, hash(values)));
+        let facts =
+            needs.session.then(|| self.facts(env.ledger.clock(), judgement.fingerprint, hash(values)));
         let around = Circumstances {
             session: facts.as_ref(),
             now: needs.time.then(|| env.ledger.unix()),
             who: needs.share.then(|| env.ledger.share_key()),
             params,
+            plan,
             ..Circumstances::default()
         };
         settle(&judgement, &around)
@@ -122,8 +126,8 @@ impl Session {
         let history = self.history.get_or_insert_default();
         if history.began.is_some() {
             history.statements += 1;
-            history.wrote |= !judgement.read_only
-                && !matches!(judgement.kind, Kind::Transaction | Kind::Set | Kind::Show);
+            history.wrote |=
+                !judgement.read_only && !matches!(judgement.kind, Kind::Transaction | Kind::Set | Kind::Show);
         } else if judgement.transaction_control {
             history.begin(now); // if it is another, its answer says so
         }
@@ -143,10 +147,11 @@ impl Session {
         judgement: Arc<Judgement>,
         rest: &[u8],
         whole: bool,
+        plan: Option<&PlanFacts>,
     ) -> Arc<Judgement> {
         let mut params = Vec::new();
         let known = whole && env.guard.needs().params && text_values(rest, &mut params);
-        self.settled(env, judgement, rest, known.then_some(&params))
+        self.settled(env, judgement, rest, known.then_some(&params), plan)
     }
 }
 
@@ -257,11 +262,17 @@ mod tests {
 
     #[test]
     fn a_setting_is_on_unless_it_says_otherwise() {
-        for text in ["SET lock_timeout = '2s'", "set local lock_timeout to 2000;", "SET lock_timeout='1min' "] {
+        for text in ["SET lock_timeout = '2s'", "set local lock_timeout to 2000;", "SET lock_timeout='1min' "]
+        {
             assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(true), "{text}");
         }
         assert_eq!(turns_on(b"SET a = 1", "lock_timeout"), None);
-        for text in ["SET lock_timeout = 0", "set lock_timeout to '0'", "RESET lock_timeout", "SET lock_timeout TO DEFAULT"] {
+        for text in [
+            "SET lock_timeout = 0",
+            "set lock_timeout to '0'",
+            "RESET lock_timeout",
+            "SET lock_timeout TO DEFAULT",
+        ] {
             assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(false), "{text}");
         }
     }

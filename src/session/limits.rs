@@ -132,7 +132,9 @@ impl Watched {
     pub(super) fn refusal(&self, limit: Limit, done: bool) -> Refusal {
         let mut refusal = refusal(&self.policies, &self.judgement, limit, Duration::ZERO, None);
         if done && !self.judgement.read_only {
-            refusal.add_detail(" The statement had ended already: outside of a transaction what it wrote stays.");
+            refusal.add_detail(
+                " The statement had ended already: outside of a transaction what it wrote stays.",
+            );
         }
         refusal
     }
@@ -193,7 +195,8 @@ impl Session {
             Admission::Refused(at) => {
                 let Some(ask) = asks.get(at).copied() else { return Ok(()) };
                 env.ledger.limited(ask.rule, Limit::Rate);
-                let refusal = refusal(env.guard.policies(), judgement, Limit::Rate, Duration::ZERO, Some(ask));
+                let refusal =
+                    refusal(env.guard.policies(), judgement, Limit::Rate, Duration::ZERO, Some(ask));
                 Err(Halt::Refused(refusal))
             }
         }
@@ -378,7 +381,7 @@ impl Session {
 }
 
 /// The message waits until the server has answered what is under way, and it is made to answer.
-fn hold(t: &mut Turn<'_, '_>) -> Step {
+pub(super) fn hold(t: &mut Turn<'_, '_>) -> Step {
     if let Some(link) = t.link.as_deref_mut() {
         if link.unsynced {
             t.up.add(|v| reply::message(v, b'H', |_| ()));
@@ -391,14 +394,12 @@ fn hold(t: &mut Turn<'_, '_>) -> Step {
 impl Backend {
     /// No statement of the client's is under way, up to its ReadyForQuery.
     pub(super) fn is_clear(&self) -> bool {
-        let statement = |e: &Expect| {
-            matches!(e, Expect::Execute(_)) || e.ends_ready() && !e.is_ours()
-        };
+        let statement = |e: &Expect| matches!(e, Expect::Execute(_)) || e.ends_ready() && !e.is_ours();
         self.watched.is_none() && !self.queue.iter().any(statement)
     }
 
     /// The client waits for no answer of the server's.
-    fn owes_only_us(&self) -> bool {
+    pub(super) fn owes_only_us(&self) -> bool {
         self.rest == 0 && self.queue.iter().all(|e| e.is_ours() || e.is_local())
     }
 
@@ -424,7 +425,12 @@ fn name(policies: &Policies, rule: u32) -> &str {
 const FEWER: &str = "Ask for fewer rows: add a LIMIT, or a narrower WHERE.";
 
 /// A limit in words: SQLSTATE, rule, message and hint.
-fn words(limits: &Limits, limit: Limit, waited: Duration, ask: Option<Ask>) -> ([u8; 5], u32, String, &'static str) {
+fn words(
+    limits: &Limits,
+    limit: Limit,
+    waited: Duration,
+    ask: Option<Ask>,
+) -> ([u8; 5], u32, String, &'static str) {
     const LARGE: [u8; 5] = sqlstate::PROGRAM_LIMIT_EXCEEDED;
     match (limit, ask.map(|ask| (ask.rule, ask.count))) {
         (_, Some((rule, Count::Concurrency(c)))) => {
@@ -471,5 +477,9 @@ fn refusal(policies: &Policies, j: &Judgement, limit: Limit, waited: Duration, a
 
 /// A time, as settings write it.
 fn shown(time: Duration) -> String {
-    if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
+    if time.subsec_millis() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{} ms", time.as_millis())
+    }
 }

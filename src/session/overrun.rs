@@ -143,7 +143,9 @@ impl Backend {
         match tag {
             b'T' | b'D' | b'd' | b'c' | b'H' | b'n' => {}
             // The client will not hear that it is asked for data.
-            b'G' | b'W' => reply::message(&mut self.says, b'f', |out| out.extend_from_slice(b"pgsluice: over a limit\0")),
+            b'G' | b'W' => {
+                reply::message(&mut self.says, b'f', |out| out.extend_from_slice(b"pgsluice: over a limit\0"))
+            }
             b'C' | b'I' | b's' => {
                 self.failed = true;
                 self.complete(tag, body, s, ledger)?;

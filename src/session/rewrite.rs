@@ -44,7 +44,12 @@ impl Session {
     }
 
     /// At a Bind: the statement that these values, or this moment, want to run.
-    pub(super) fn reword<L: Ledger>(&mut self, env: &mut Env<'_, L>, named: &mut Named, t: &mut Turn<'_, '_>) {
+    pub(super) fn reword<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        named: &mut Named,
+        t: &mut Turn<'_, '_>,
+    ) {
         if named.judgement.rewrite.is_none() {
             return;
         }

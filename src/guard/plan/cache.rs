@@ -27,7 +27,7 @@ pub enum Planned {
     Known(Arc<PlanFacts>),
     /// It was asked, and there was no answer, or it is being asked: not now.
     Unknown,
-    /// Nobody asked yet, or too long ago. Who is told so has to ask, and [`Plans::learn`] what came of it.
+    /// Nobody asked yet, or too long ago. Who does says so with [`Plans::asks`], and then what came of it.
     Ask,
 }
 
@@ -60,15 +60,27 @@ impl Plans {
         Self { cache: Cache::new(most.max(1)), ttl }
     }
 
-    /// The plan, or whether to ask for it. Only one is told to ask until it has learned.
-    pub fn get(&mut self, key: &PlanKey, now: u64) -> Planned {
+    /// The plan, or whether to ask for it.
+    #[must_use]
+    pub fn get(&self, key: &PlanKey, now: u64) -> Planned {
         match self.cache.get(key) {
             Some(Entry::Known { facts, until }) if now < *until => Planned::Known(Arc::clone(facts)),
             Some(Entry::Unknown { until }) if now < *until => Planned::Unknown,
-            _ => {
-                self.cache.insert(*key, Entry::Unknown { until: now.saturating_add(FLIGHT) });
-                Planned::Ask
-            }
+            _ => Planned::Ask,
+        }
+    }
+
+    /// Somebody asks: nobody else need until there is an answer.
+    pub fn asks(&mut self, key: &PlanKey, now: u64) {
+        self.cache.insert(*key, Entry::Unknown { until: now.saturating_add(FLIGHT) });
+    }
+
+    /// The same plan, with something learned beside it; its age stays.
+    pub fn renew(&mut self, key: &PlanKey, with: &Arc<PlanFacts>) {
+        if let Some(mut entry) = self.cache.get_mut(key)
+            && let Entry::Known { facts, .. } = &mut *entry
+        {
+            *facts = Arc::clone(with);
         }
     }
 
@@ -126,6 +138,7 @@ mod tests {
     fn one_asks_and_all_know_until_it_is_old() {
         let mut plans = Plans::new(10, 1000);
         assert!(matches!(plans.get(&KEY, 0), Planned::Ask));
+        plans.asks(&KEY, 0);
         assert!(matches!(plans.get(&KEY, 1), Planned::Unknown), "another asks already");
         plans.learn(&KEY, Some(Arc::new(PlanFacts::blank())), 10);
         assert!(matches!(plans.get(&KEY, 1009), Planned::Known(_)));
@@ -140,7 +153,8 @@ mod tests {
     #[test]
     fn who_asked_and_never_learned_blocks_nobody_for_long() {
         let mut plans = Plans::new(10, 1000);
-        assert!(matches!(plans.get(&KEY, 0), Planned::Ask));
+        plans.asks(&KEY, 0);
+        assert!(matches!(plans.get(&KEY, 1), Planned::Unknown));
         assert!(matches!(plans.get(&KEY, FLIGHT), Planned::Ask));
     }
 

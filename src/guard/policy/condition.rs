@@ -69,6 +69,7 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(PlanFacts::FIELDS),
         fields: || typed(PlanFacts::FIELDS),
         values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
+        get: |of, at| get(PlanFacts::FIELDS, at, of.around.plan, true),
     },
     Root {
         name: "catalog",

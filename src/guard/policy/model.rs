@@ -115,7 +115,7 @@ impl Rule {
     }
 
     /// Its detector, its condition or its words read a field of that root.
-    fn reads_root(&self, root: &str) -> bool {
+    pub(super) fn reads_root(&self, root: &str) -> bool {
         let of_detector = |detector: &&Detector| {
             detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
         };

@@ -71,7 +71,8 @@ impl Kept {
         if text.starts_with("SELECT pg_catalog.current_setting(") {
             let (asks, sets) = text.split_once(';').unwrap();
             let names = asks.split("current_setting(E'").skip(1).map(|rest| rest.split('\'').next().unwrap());
-            let values: Vec<_> = names.map(|name| self.now.settings.get(name).cloned().unwrap_or_default()).collect();
+            let values: Vec<_> =
+                names.map(|name| self.now.settings.get(name).cloned().unwrap_or_default()).collect();
             let values: Vec<_> = values.iter().map(|value| Some(value.as_str())).collect();
             reply::data_row(out, &values);
             reply::command_complete(out, "SELECT 1");

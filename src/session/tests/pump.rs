@@ -270,7 +270,14 @@ impl World {
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
         let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_repairing());
-        if client.held || client.holding || client.waits || repairing || client.bye || client.fatal.is_some() || client.desync.is_some() {
+        if client.held
+            || client.holding
+            || client.waits
+            || repairing
+            || client.bye
+            || client.fatal.is_some()
+            || client.desync.is_some()
+        {
             return false;
         }
         let n = n.min(client.todo.len());
@@ -306,6 +313,7 @@ impl World {
                 may_pin: true,
                 epoch,
                 who: Who::default(),
+                plan: crate::session::PlanTerms::default(),
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {
