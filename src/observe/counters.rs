@@ -289,6 +289,8 @@ pub struct ThreadMeters {
     pub client_bytes_received: Cell,
     pub client_bytes_sent: Cell,
     pub(super) client_logins: [Cell; 2],
+    /// Plans asked for: answered, failed.
+    pub(super) plans: [Cell; 2],
     pub(super) timeouts: [Cell; Timeout::LABELS.len()],
 }
 
@@ -307,6 +309,7 @@ impl ThreadMeters {
             client_bytes_received: Cell::default(),
             client_bytes_sent: Cell::default(),
             client_logins: Default::default(),
+            plans: Default::default(),
             timeouts: Default::default(),
         }
     }
@@ -355,6 +358,11 @@ impl ThreadMeters {
     /// A client's log-in ended.
     pub fn client_login(&self, succeeded: bool) {
         self.client_logins[usize::from(!succeeded)].add(1);
+    }
+
+    /// The planner was asked; `known`: it answered.
+    pub fn plan(&self, known: bool) {
+        self.plans[usize::from(!known)].add(1);
     }
 
     /// A time ran out.

@@ -70,6 +70,8 @@ metrics! {
         "Logged-in clients: idle, active (hold a server) or waiting for one.";
     CLIENT_LOGINS: Counter "client_logins_total" ["result"]
         "Log-ins of clients that ended, ok or failed.";
+    PLANS: Counter "plans_total" ["result"]
+        "Times the planner was asked ahead of a statement, by whether it answered in time.";
     TIMEOUTS: Counter "timeouts_total" ["timeout"]
         "Times that ran out, by the setting that says how long.";
     CLIENT_BYTES: Counter "client_bytes_total" ["direction"]
@@ -277,6 +279,9 @@ fn connections(whole: &Whole<'_>, totals: &Totals) {
     }
     for (result, count) in RESULTS.iter().zip(totals.client_logins) {
         whole.counter(&CLIENT_LOGINS, &[result], count);
+    }
+    for (result, count) in RESULTS.iter().zip(totals.plans) {
+        whole.counter(&PLANS, &[result], count);
     }
     for (timeout, count) in Timeout::LABELS.iter().zip(totals.timeouts) {
         whole.counter(&TIMEOUTS, &[timeout], count);

@@ -72,6 +72,7 @@ pub struct Totals {
     pub client_bytes_received: u64,
     pub client_bytes_sent: u64,
     pub client_logins: [u64; 2],
+    pub plans: [u64; 2],
     pub timeouts: [u64; Timeout::LABELS.len()],
 }
 
@@ -112,6 +113,7 @@ impl Totals {
         sum(&mut self.cache_hits, &thread.cache_hits);
         sum(&mut self.cache_misses, &thread.cache_misses);
         sum(&mut self.client_logins, &thread.client_logins);
+        sum(&mut self.plans, &thread.plans);
         sum(&mut self.timeouts, &thread.timeouts);
         self.parse_failures += thread.parse_failures.get();
         self.client_bytes_received += thread.client_bytes_received.get();

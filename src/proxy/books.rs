@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::stream::Peer;
 use super::thread::{Ident, Thread};
+use crate::guard::plan::{PlanKey, Planned};
 use crate::guard::{Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
-use crate::session::{Admission, Ask, Ledger, Limit};
+use crate::session::{Admission, Ask, Ledger, Limit, PlanAnswer};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;
@@ -54,6 +55,10 @@ impl Ledger for Books<'_> {
         let nanos = u64::try_from(now.duration_since(*self.since).as_nanos()).unwrap_or(u64::MAX);
         *self.since = now;
         self.meter.query(judgement.kind, nanos, rows, bytes);
+        if !failed {
+            let seconds = nanos as f64 / 1e9;
+            self.thread.planner.borrow_mut().finished(judgement.fingerprint, rows, seconds);
+        }
         if failed {
             self.meter.error();
         }
@@ -118,6 +123,23 @@ impl Ledger for Books<'_> {
 
     fn limited(&mut self, rule: u32, limit: Limit) {
         self.thread.meters.limited(&self.thread.rules.borrow(), rule, limit);
+    }
+
+    fn plan(&mut self, key: &PlanKey) -> Planned {
+        self.thread.planner.borrow_mut().get(key)
+    }
+
+    fn planning(&mut self, key: &PlanKey) {
+        self.thread.planner.borrow_mut().asks(key);
+    }
+
+    fn planned(&mut self, key: &PlanKey, answer: Option<&PlanAnswer>) {
+        let snapshot = self.thread.shared.snapshot.load();
+        let catalog = snapshot.catalogs.get(&self.ident.class.database);
+        let known = self.thread.planner.borrow_mut().learn(key, answer, catalog.map(|catalog| &**catalog));
+        self.thread.meters.plan(known);
+        // What the statement takes is its own from here on.
+        *self.since = Instant::now();
     }
 
     fn left_state(&mut self, fingerprint: u64) {

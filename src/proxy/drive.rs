@@ -404,6 +404,7 @@ impl Drive {
                 refused_pins: thread.shared.refused_pins,
                 may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),
                 epoch: ident.schema.load(Ordering::Relaxed),
+                plan: thread.shared.plan,
                 who: Who { client: self.id, address: self.mailbox.card.peer.octets() },
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);

@@ -24,7 +24,8 @@ mod endings;
 /// Waiting for a server.
 mod acquire;
 /// Rates and concurrency of statements.
-pub mod throttle;
+pub mod planner;
+mod throttle;
 /// Waiting for a turn under them, and the time a statement may take.
 mod turn;
 /// Who waits and goes.

@@ -15,6 +15,9 @@ use crate::wire::{backend as view, reply, sqlstate};
 /// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
 const LOOK_MAX: usize = 16 * 1024;
 
+/// A plan is one row: it is waited for up to this size, which a thread's buffer still holds beside another message.
+const PLAN_MAX: usize = 48 * 1024;
+
 pub(super) enum Show {
     Pass,
     Hide,
@@ -61,7 +64,7 @@ impl Backend {
                 break;
             };
             if h.total > left.len() {
-                if !streams(h.tag) && h.total <= LOOK_MAX {
+                if (!streams(h.tag) && h.total <= LOOK_MAX) || (self.asks_planner() && h.total <= PLAN_MAX) {
                     break;
                 }
                 self.rest = h.total;
@@ -137,6 +140,7 @@ impl Backend {
         if self.is_ours() {
             match (tag, self.queue.front_mut()) {
                 (b'D', Some(Expect::Probe(probe))) => probe.row(body),
+                (b'D', Some(Expect::Plan(asked))) => asked.row(body),
                 (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
                 (_, Some(Expect::Told(told))) => told.hear(tag, body),
                 _ => {}
@@ -199,10 +203,16 @@ impl Backend {
         self.queue.iter().find(|e| e.ends_ready()).is_some_and(Expect::is_ours)
     }
 
+    fn asks_planner(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Plan(_)))
+    }
+
     /// A row too large to be looked at.
     fn spoil_probe(&mut self) {
-        if let Some(Expect::Probe(probe)) = self.queue.front_mut() {
-            probe.fail(false);
+        match self.queue.front_mut() {
+            Some(Expect::Probe(probe)) => probe.fail(false),
+            Some(Expect::Plan(asked)) => asked.fail(),
+            _ => {}
         }
     }
 
@@ -321,6 +331,11 @@ impl Backend {
                 self.told(*told, s);
                 return Ok(Show::Hide);
             }
+            Expect::Plan(asked) => {
+                let (key, answer) = asked.finish();
+                l.planned(&key, answer.as_ref());
+                return Ok(Show::Hide);
+            }
             Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
             _ => {}
         }
@@ -353,6 +368,10 @@ impl Backend {
             }
             Some(Expect::Probe(probe)) => {
                 probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Plan(asked)) => {
+                asked.fail();
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
             Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {

@@ -13,11 +13,13 @@ use super::limits::{Halt, Limited, Who, is_bounded};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
+use super::planning::{Form, PlanTerms};
 use super::probe::Touched;
 use super::repair::Batch;
 use super::sql_names::SqlNames;
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
+use crate::guard::plan::PlanKey;
 use crate::guard::{Class, Effects, Guard, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{frontend, reply, sqlstate};
@@ -52,6 +54,7 @@ pub struct Env<'a, L: Ledger> {
     pub may_pin: bool,
     /// Counts changes of the schema that passed through us.
     pub epoch: u64,
+    pub plan: PlanTerms,
     pub who: Who,
 }
 
@@ -149,6 +152,8 @@ pub struct Session {
     pub(super) postponed: bool,
     /// Kept only where a policy asks for it.
     pub(super) history: Option<Box<History>>,
+    /// The message at hand waited for this plan.
+    pub(super) plan_asked: Option<PlanKey>,
 }
 
 impl Session {
@@ -189,6 +194,7 @@ impl Session {
             ran_in_batch: false,
             postponed: false,
             history: None,
+            plan_asked: None,
         }
     }
 
@@ -321,7 +327,11 @@ impl Session {
             None => {
                 let text = frontend::query(t.body()).ok_or(MALFORMED)?;
                 let judgement = self.judge(env, text);
-                self.settled(env, judgement, text, Some(&[]))
+                let plan = match self.plan(env, &judgement, Form::Query { text }, t) {
+                    Ok(plan) => plan,
+                    Err(stop) => return Ok(stop),
+                };
+                self.settled(env, judgement, text, Some(&[]), plan.as_deref())
             }
         };
         let mut refusal = self.refusal(&judgement);

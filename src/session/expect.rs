@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::columns::ToldColumns;
 use super::names::{ClosedName, Named};
+use super::planning::PlanAsked;
 use super::probe::Probe;
 use super::restate::Told;
 use crate::guard::{Action, Effects, Judgement};
@@ -148,6 +149,8 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
+    /// A question for the planner: the same.
+    Plan(Box<PlanAsked>),
     /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
     Imposed,
     /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
@@ -203,7 +206,13 @@ impl Expect {
     pub(super) fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_) | Self::Told(_)
+            Self::Hidden
+                | Self::HiddenSync
+                | Self::Restore
+                | Self::Imposed
+                | Self::Probe(_)
+                | Self::Plan(_)
+                | Self::Told(_)
         )
     }
 }

@@ -53,6 +53,9 @@ impl Session {
         if let Some(stop) = self.must_be_quiet(&judgement, t) {
             return Ok(stop);
         }
+        if let Some(stop) = self.plan_ahead(env, &judgement, parse.tail, t) {
+            return Ok(stop);
+        }
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
             self.refuse(refusal, t);

@@ -10,6 +10,7 @@ use super::client::{Env, Session};
 use super::extended::BIND_LOOK_MAX;
 use super::names::Named;
 use super::turn::{Flow, Turn};
+use crate::guard::plan::PlanFacts;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
 
 /// What a text with a setting of a session's or a transaction's has.
@@ -66,6 +67,7 @@ impl Session {
         judgement: Arc<Judgement>,
         values: &[u8],
         params: Option<&[Option<&[u8]>]>,
+        plan: Option<&PlanFacts>,
     ) -> Arc<Judgement> {
         if judgement.live.is_none() {
             return judgement;
@@ -78,6 +80,7 @@ impl Session {
             now: needs.time.then(|| env.ledger.unix()),
             who: needs.share.then(|| env.ledger.share_key()),
             params,
+            plan,
             ..Circumstances::default()
         };
         settle(&judgement, &around)
@@ -151,9 +154,14 @@ impl Session {
         if !t.whole() && t.header.total <= BIND_LOOK_MAX {
             return Some(Flow::Short);
         }
+        let plan = match self.plan_at_bind(env, named, rest, t) {
+            Ok(plan) => plan,
+            Err(stop) => return Some(stop),
+        };
         let mut params = Vec::new();
         let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
-        let settled = self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params));
+        let settled =
+            self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params), plan.as_deref());
         if Arc::ptr_eq(&settled, &named.judgement) {
             return None;
         }

@@ -404,7 +404,7 @@ impl Session {
 }
 
 /// The message waits until the server has answered what is under way, and it is made to answer.
-fn hold(t: &mut Turn<'_, '_>) -> Step {
+pub(super) fn hold(t: &mut Turn<'_, '_>) -> Step {
     if let Some(link) = t.link.as_deref_mut() {
         if link.unsynced {
             t.up.add(|v| reply::message(v, b'H', |_| ()));
@@ -422,7 +422,7 @@ impl Backend {
     }
 
     /// The client waits for no answer of the server's.
-    fn owes_only_us(&self) -> bool {
+    pub(super) fn owes_only_us(&self) -> bool {
         self.rest == 0 && self.queue.iter().all(|e| e.is_ours() || e.is_local())
     }
 

@@ -36,6 +36,7 @@ mod names;
 mod outlet;
 mod overrun;
 mod pins;
+mod planning;
 pub mod kinds;
 mod materialise;
 mod prepared;
@@ -59,11 +60,13 @@ pub use client::{Env, Fatal, Fed, Mode, Session, Step};
 pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
+pub use planning::{PlanAnswer, PlanTerms};
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
 use std::time::Duration;
 
+use crate::guard::plan::{PlanKey, Planned};
 use crate::guard::{Effects, Judgement, Per};
 
 /// What the machines tell the accountant. IO code implements it; tests record it.
@@ -107,6 +110,14 @@ pub trait Ledger {
     fn share_key(&self) -> u64 {
         0
     }
+    /// What is known of a statement's plan. Asked only where a rule reads it.
+    fn plan(&mut self, _key: &PlanKey) -> Planned {
+        Planned::Unknown
+    }
+    /// It is being asked for.
+    fn planning(&mut self, _key: &PlanKey) {}
+    /// What came of it.
+    fn planned(&mut self, _key: &PlanKey, _answer: Option<&PlanAnswer>) {}
     /// A statement met this limit of a rule.
     fn limited(&mut self, _rule: u32, _limit: Limit) {}
 }

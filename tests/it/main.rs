@@ -21,6 +21,7 @@ mod transaction_pooling;
 mod session_mode;
 mod statement_mode;
 mod pool_queue;
+mod plans;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;

@@ -313,6 +313,7 @@ impl World {
                 may_pin: true,
                 epoch,
                 who: Who::default(),
+                plan: crate::session::PlanTerms::default(),
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {
