@@ -125,11 +125,7 @@ impl Backend {
             }
             b'E' => {
                 let show = self.error(body, s, ledger);
-                let show = self.name_timeout(body, show, ledger);
-                if self.error_skip {
-                    self.watched = None; // what is skipped has no end of its own
-                }
-                return Ok(self.without_position(body, show));
+                return Ok(self.worded(body, show, ledger));
             }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
@@ -137,7 +133,7 @@ impl Backend {
         if self.is_ours() {
             match (tag, self.queue.front_mut()) {
                 (b'D', Some(Expect::Probe(probe))) => probe.row(body),
-                (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
+                (b'D', Some(Expect::Imposed { asks: true })) => self.imposed_row(body),
                 (_, Some(Expect::Told(told))) => told.hear(tag, body),
                 _ => {}
             }
@@ -321,7 +317,9 @@ impl Backend {
                 self.told(*told, s);
                 return Ok(Show::Hide);
             }
-            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
+            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. } => {
+                return Ok(Show::Hide);
+            }
             _ => {}
         }
         if self.repairing {
@@ -355,7 +353,7 @@ impl Backend {
                 probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {
+            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. }) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
             Some(Expect::Told(told)) => {
@@ -385,7 +383,7 @@ impl Backend {
     }
 
     fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
-        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed));
+        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed { .. }));
         if let Some((name, value)) = view::parameter_status(body) {
             if !hidden {
                 s.parameter_status(name, value);

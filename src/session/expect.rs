@@ -148,8 +148,11 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
-    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
-    Imposed,
+    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden. `asks`: its first row has the
+    /// values from before.
+    Imposed {
+        asks: bool,
+    },
     /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
     Imposing,
     /// A batch of ours about a statement of SQL `PREPARE`, up to its ReadyForQuery.
@@ -203,7 +206,12 @@ impl Expect {
     pub(super) fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::Hidden | Self::HiddenSync | Self::Restore | Self::Imposed | Self::Probe(_) | Self::Told(_)
+            Self::Hidden
+                | Self::HiddenSync
+                | Self::Restore
+                | Self::Imposed { .. }
+                | Self::Probe(_)
+                | Self::Told(_)
         )
     }
 }
