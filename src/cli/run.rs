@@ -84,11 +84,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         tracing::info!(cure, "no policies are named: the built-in baseline observes, and changes nothing");
     }
     let snapshot = snapshot::Shared::default();
-    let meters = Meters::new(Bounds {
-        label_pairs: settings.metrics.label_pairs,
-        top_fingerprints: settings.metrics.top_fingerprints,
-        tracked_fingerprints: settings.metrics.tracked_fingerprints,
-    });
+    let meters = Meters::new(bounds(&settings));
     let policies = Store::new(watched(&settings), policies, Arc::clone(&snapshot), Arc::clone(&meters));
     let servers = topology::servers(&settings)?;
     let (primary, replicas) = nodes(&settings, &servers, threads);
@@ -126,6 +122,14 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     learn(&control, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        label_pairs: settings.metrics.label_pairs,
+        top_fingerprints: settings.metrics.top_fingerprints,
+        tracked_fingerprints: settings.metrics.tracked_fingerprints,
+    }
 }
 
 /// Who has named no policy has no use for catalogs.

@@ -14,6 +14,7 @@ pub mod topology;
 mod auth_query;
 /// What the databases hold.
 pub mod catalog;
+mod connection;
 pub mod credentials;
 pub mod pg_tls;
 /// Files read again while we run.

@@ -324,7 +324,7 @@ struct Session {
 }
 
 /// The task that moves a connection's bytes; it ends with whoever asks.
-struct AbortOnDrop(JoinHandle<()>);
+pub(super) struct AbortOnDrop(pub(super) JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -371,7 +371,7 @@ async fn connect(server: &Server, watch: &Watch) -> Result<(Client, JoinHandle<(
     Ok((client, tokio::spawn(async move { drop(connection.await) })))
 }
 
-fn client_config(server: &Server, watch: &Watch) -> Config {
+pub(super) fn client_config(server: &Server, watch: &Watch) -> Config {
     let url = &server.url;
     let mut config = Config::new();
     add_hosts(&mut config, url);
@@ -387,33 +387,6 @@ fn client_config(server: &Server, watch: &Watch) -> Config {
     let given = url.params.iter().find(|(name, _)| name == "options").map(|(_, options)| options);
     config.options(given.map_or(own.clone(), |given| format!("{given} {own}")));
     config
-}
-
-/// A connection of the control plane's own to one database of a server, open until it is dropped.
-pub(super) struct Control {
-    client: Client,
-    _driver: AbortOnDrop,
-}
-
-impl Control {
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-}
-
-/// Opens one; `limit` bounds it and each of its statements.
-pub(super) async fn open_for(
-    server: &Server,
-    dbname: &str,
-    application: &str,
-    limit: Duration,
-) -> Result<Control, String> {
-    let watch = Watch { check_interval: limit, max_lag: limit, connect_timeout: limit };
-    let mut config = client_config(server, &watch);
-    config.dbname(dbname).application_name(application);
-    let (client, connection) = config.connect(PgTls::new(&server.tls)).await.map_err(sentence)?;
-    let driver = AbortOnDrop(tokio::spawn(async move { drop(connection.await) }));
-    Ok(Control { client, _driver: driver })
 }
 
 /// Every host of the URL, and what they must be: the driver goes through them in order.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 mod bypass_tests;
+mod bench;
 mod cache;
 pub mod catalog;
 pub mod catalog_text;
@@ -25,12 +26,13 @@ pub mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use bench::{Evaluation, evaluate, main_statement};
 pub use circumstances::{
     CatalogFacts, Circumstances, ClientFacts, LIVE_ROOTS, SessionFacts, Subject, TimeFacts, WEEKDAYS,
     client_key,
 };
 pub use effects::Effects;
-pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
+pub use judge::{CacheCounters, Guard, GuardLimits};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
 pub use needs::Needs;
 pub use policy::{Live, settle};

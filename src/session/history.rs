@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Ledger;
 use super::backend::Backend;
+use super::bind::BIND_LOOK_MAX;
 use super::client::{Env, Session};
-use super::extended::BIND_LOOK_MAX;
 use super::names::Named;
 use super::turn::{Flow, Turn};
 use crate::guard::plan::PlanFacts;

@@ -22,6 +22,7 @@
 mod align;
 mod answers;
 mod backend;
+mod bind;
 mod client;
 mod columns;
 mod copy;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use super::connection;
 use super::snapshot::{CatalogReading, Shared, publish};
-use super::topology::{self, Server};
+use super::topology::Server;
 use crate::config::Settings;
 use state::State;
 
@@ -132,7 +133,7 @@ impl Reader {
         let limit = self.settings.catalog.timeout;
         let work = async {
             let session =
-                topology::open_for(&self.server, &database.dbname, "pgsluice catalog", limit).await?;
+                connection::open_for(&self.server, &database.dbname, "pgsluice catalog", limit).await?;
             queries::refresh(session.client(), &mut database.state, self.settings.catalog.max_tables).await
         };
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))

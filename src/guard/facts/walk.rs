@@ -227,21 +227,7 @@ impl<'a> Walk<'a> {
                 self.push_all(target.indirection(), context);
                 self.push(target.val(), context);
             }
-            Node::SubLink(link) => {
-                self.found.facts.in_list = self.found.facts.in_list.max(filters::listed_values(link));
-                self.found.facts.not_in_subquery |= filters::is_not_in(node);
-                if context.place.boolean {
-                    filters::of_sublink(self, link, context);
-                }
-                let operand = self.operand(context);
-                self.push(link.testexpr(), operand);
-                let star = match link.sub_link_type {
-                    SubLinkType::EXISTS_SUBLINK => Star::Innocent,
-                    SubLinkType::ANY_SUBLINK | SubLinkType::ALL_SUBLINK => Star::InnocentHere,
-                    _ => Star::Counts,
-                };
-                self.subquery(link.subselect(), context.star(star));
-            }
+            Node::SubLink(link) => self.sublink(link, context),
             Node::RangeSubselect(query) => self.subquery(query.subquery(), context),
             Node::ReturningClause(returning) => {
                 self.stars(returning.exprs(), context);
@@ -256,6 +242,22 @@ impl<'a> Walk<'a> {
             Node::A_Const(_) | Node::String(_) | Node::None => {}
             _ => self.below(node, context),
         }
+    }
+
+    fn sublink(&mut self, link: &'a nodes::SubLink, context: Context) {
+        self.found.facts.in_list = self.found.facts.in_list.max(filters::listed_values(link));
+        self.found.facts.not_in_subquery |= filters::is_not_in(Node::SubLink(link));
+        if context.place.boolean {
+            filters::of_sublink(self, link, context);
+        }
+        let operand = self.operand(context);
+        self.push(link.testexpr(), operand);
+        let star = match link.sub_link_type {
+            SubLinkType::EXISTS_SUBLINK => Star::Innocent,
+            SubLinkType::ANY_SUBLINK | SubLinkType::ALL_SUBLINK => Star::InnocentHere,
+            _ => Star::Counts,
+        };
+        self.subquery(link.subselect(), context.star(star));
     }
 
     fn sample(&mut self, sample: &'a nodes::RangeTableSample, context: Context) {

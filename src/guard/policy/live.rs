@@ -9,7 +9,7 @@ use super::model::Policies;
 use super::rewrite::Text;
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
-use crate::guard::{CatalogFacts, Circumstances, ClientFacts, Judgement, Kind, Subject, judge};
+use crate::guard::{CatalogFacts, Circumstances, ClientFacts, Judgement, Kind, Subject, bench};
 
 /// What is left to ask of a judged text, and all that is needed for it.
 pub struct Live {
@@ -169,6 +169,6 @@ pub fn settle(judgement: &Arc<Judgement>, around: &Circumstances<'_>) -> Arc<Jud
         standard_conforming_strings: *standard,
         catalog,
     });
-    judge::apply(&mut settled, &decision, &live.statements, text.as_ref());
+    bench::apply(&mut settled, &decision, &live.statements, text.as_ref());
     Arc::new(settled)
 }

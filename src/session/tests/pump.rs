@@ -1,8 +1,5 @@
 //! Clients, sessions, backends and model servers, wired up as the proxy does it, cut into pieces at will.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
@@ -13,6 +10,8 @@ use crate::session::{
 };
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, frontend};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) fn q(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
