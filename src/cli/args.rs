@@ -22,6 +22,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what a statement is, what is wrong with it, and what the policies make of it.
     Explain(ExplainArgs),
+    /// Show what policies would have done to what servers have logged.
+    Replay(Box<super::replay::ReplayArgs>),
     /// Start a primary and a replica of its own, load data, and play the incidents; needs no set-up.
     Demo(super::demo::DemoArgs),
 }

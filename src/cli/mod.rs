@@ -13,6 +13,7 @@ pub mod demo;
 pub mod explain;
 mod nofile;
 mod reload;
+pub mod replay;
 pub mod run;
 
 /// What settings and policies became, and all that is wrong with them.

@@ -362,3 +362,11 @@ pub fn policy_sources(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, Vec<Problem
     }
     if problems.is_empty() { Ok(sources) } else { Err(problems) }
 }
+
+/// A small text file.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn text_file(path: &Path) -> Result<Arc<Source>, Problem> {
+    files::read(path)
+}

@@ -15,7 +15,7 @@ mod terms;
 mod url;
 mod value;
 
-pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources};
+pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources, text_file};
 pub use policy_path::{BUILT_IN, PolicyPath};
 pub use print::{documentation, print};
 pub use settings::{

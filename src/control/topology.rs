@@ -390,19 +390,19 @@ fn client_config(server: &Server, watch: &Watch) -> Config {
 }
 
 /// A connection of the control plane's own to one database of a server, open until it is dropped.
-pub(super) struct Control {
+pub(crate) struct Control {
     client: Client,
     _driver: AbortOnDrop,
 }
 
 impl Control {
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 }
 
 /// Opens one; `limit` bounds it and each of its statements.
-pub(super) async fn open_for(
+pub(crate) async fn open_for(
     server: &Server,
     dbname: &str,
     application: &str,
@@ -430,7 +430,7 @@ pub(super) fn add_hosts(config: &mut Config, url: &ServerUrl) {
 }
 
 /// An error with its causes in one line. Holds nothing of the password.
-pub(super) fn sentence(error: tokio_postgres::Error) -> String {
+pub(crate) fn sentence(error: tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 mod cache;
 pub mod catalog;
+pub mod catalog_text;
 mod circumstances;
 mod effects;
 pub mod fact;
