@@ -208,6 +208,7 @@ impl Reader {
             let rest = self.buffer.get(self.start..).unwrap_or_default();
             let Some(end) = memchr::memchr(b'\n', rest) else {
                 if self.ended {
+                    self.line += u64::from(!rest.is_empty());
                     self.start = self.buffer.len();
                 }
                 return false;

@@ -63,7 +63,7 @@ fn the_three_formats_of_one_log_say_the_same() {
     assert_eq!((texts(&entries)[6].as_str(), entries[6].failed), ("SELEC 1;", true));
     let update = entries.iter().find(|entry| entry.sql.starts_with(b"UPDATE pgbench_accounts")).unwrap();
     assert_eq!(update.params, Some(vec![Some(b"687".to_vec()), Some(b"95071".to_vec())]));
-    assert_eq!(update.seconds, Some(0.000_169));
+    assert!(update.seconds.is_some_and(|seconds| (seconds - 0.000_169).abs() < 1e-9));
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn two_sets_of_policies_stand_side_by_side() {
     let compare = report.compare.as_ref().unwrap();
     assert_eq!((calls(compare, "block"), calls(compare, "warn")), (0, 1));
     let rule = |name: &str| report.policies.rules.iter().find(|rule| rule.rule == name).unwrap();
-    // Seven reads at once: two pass the rate, five do not; and one of those took too long.
+    // Seven reads at once: two pass the rate, five do not; and one of the two took too long.
     let slow = rule("slow");
-    assert!(slow.exceeded.is_some_and(|share| share.calls == 5), "{slow:?}");
+    assert!(slow.exceeded.is_some_and(|share| share.calls == 6), "{slow:?}");
     assert_eq!((rule("wild").share.calls, rule("wild").if_wildcard), (1, 1));
     assert_eq!((rule("held").share.calls, rule("held").mode), (1, "observe"));
     assert!(rule("plan").unanswered > 0 && rule("plan").share.calls == 0);

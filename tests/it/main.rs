@@ -39,6 +39,7 @@ mod metrics;
 mod console;
 mod shutdown;
 mod reload;
+mod replay;
 mod crowd;
 mod startup;
 mod statement_names;
