@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use pgsluice::document::Source;
 use pgsluice::guard::facts::{self, ReadOptions};
-use pgsluice::guard::policy::Policies;
+use pgsluice::guard::policy::{PACKS, Policies};
 use pgsluice::guard::sql::shape_of;
 use pgsluice::guard::{Circumstances, Class, Guard, GuardLimits, evaluate};
 
@@ -49,15 +50,35 @@ fn guard(criterion: &mut Criterion) {
         group.bench_function("parse_and_facts", |bencher| {
             bencher.iter(|| facts::read(black_box(text), &ReadOptions::default()));
         });
-        verdicts(&mut group, text);
+        verdicts(&mut group, text, &Arc::new(Policies::baseline()), "");
+        verdicts(&mut group, text, &Arc::new(many_rules()), "_all_packs_and_200_rules");
         group.finish();
     }
 }
 
+/// Every pack, and two hundred rules of a house: conditions over facts and literals, and some that need CEL.
+fn many_rules() -> Policies {
+    let mut rules = String::new();
+    for n in 0..180 {
+        rules += &format!(
+            "[[rule]]\nname = 'house-{n}'\nwhen = 'query.kind == \"select\" && query.joins > {n} && query.group_by'\n\
+             action = 'warn'\n"
+        );
+    }
+    for n in 0..20 {
+        rules += &format!(
+            "[[rule]]\nname = 'cel-{n}'\nwhen = 'query.kind == \"delete\" && query.tables.exists(t, t == \"t{n}\")'\n\
+             action = 'block'\n"
+        );
+    }
+    let packs = PACKS.iter().map(|pack| pack.source());
+    let sources: Vec<_> = packs.chain([Source::new("house.toml", rules)]).collect();
+    Policies::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
 /// The built-in policy's verdict on a text: from the text cache, from the shape cache (a new literal every time),
 /// and from nothing.
-fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
-    let policies = Arc::new(Policies::baseline());
+fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8], policies: &Arc<Policies>, with: &str) {
     let class = Arc::new(Class {
         user: "app".into(),
         database: "shop".into(),
@@ -65,22 +86,26 @@ fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
         standard_conforming_strings: true,
         ascii_safe_encoding: true,
     });
-    let guard = || Guard::new(Arc::clone(&policies), GuardLimits::default(), [1, 2, 3, 4]);
+    let guard = || Guard::new(Arc::clone(policies), GuardLimits::default(), [1, 2, 3, 4]);
 
     let mut seen = guard();
     for _ in 0..2 {
         let _ = seen.judge(text, &class);
     }
-    group
-        .bench_function("verdict_text_cache", |bencher| bencher.iter(|| seen.judge(black_box(text), &class)));
+    group.bench_function(format!("verdict_text_cache{with}"), |bencher| {
+        bencher.iter(|| seen.judge(black_box(text), &class))
+    });
     assert!(seen.counters().l1_hits > 0);
 
     // No text comes twice; all are of one shape.
     let mut shaped = guard();
-    let mut fresh = [text, b" OFFSET 1000000000"].concat();
-    group.bench_function("verdict_shape_cache", |bencher| {
+    const NUMBER: &str = "1000000000";
+    let fresh = String::from_utf8_lossy(text).replacen(" WHERE ", &format!(" WHERE n <> {NUMBER} AND "), 1);
+    let at = fresh.find(NUMBER).expect("each has a WHERE");
+    let mut fresh = fresh.into_bytes();
+    group.bench_function(format!("verdict_shape_cache{with}"), |bencher| {
         bencher.iter(|| {
-            count_up(&mut fresh);
+            count_up(&mut fresh[at..at + NUMBER.len()]);
             shaped.judge(black_box(&fresh), &class)
         });
     });
@@ -88,13 +113,13 @@ fn verdicts(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
     assert!(counters.l2_misses == 1 && counters.l1_hits == 0, "{counters:?}");
 
     let limits = GuardLimits::default();
-    group.bench_function("verdict_miss", |bencher| {
+    group.bench_function(format!("verdict_miss{with}"), |bencher| {
         let around = Circumstances::default();
-        bencher.iter(|| evaluate(&policies, &class, black_box(text), &limits, &around).judgement);
+        bencher.iter(|| evaluate(policies, &class, black_box(text), &limits, &around).judgement);
     });
 }
 
-/// Adds one to the decimal number at the end.
+/// Adds one to a decimal number.
 fn count_up(text: &mut [u8]) {
     for digit in text.iter_mut().rev() {
         if *digit < b'9' {

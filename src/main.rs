@@ -10,6 +10,8 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::command(&args),
         Command::Check(args) => cli::check::command(&args),
         Command::Explain(args) => cli::explain::command(&args),
+        Command::Test(args) => cli::test::command(&args),
+        Command::Schema(args) => cli::schema::command(&args),
         Command::Replay(args) => cli::replay::command(&args),
         Command::Demo(args) => cli::demo::command(&args),
     }

@@ -5,8 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use pgsluice::document::Source;
 use pgsluice::guard::policy::Policies;
-use pgsluice::guard::{Action, Class, Guard, GuardLimits};
+use pgsluice::guard::{Action, Circumstances, Class, Guard, GuardLimits, SessionFacts, settle};
 
 struct Counting;
 
@@ -102,4 +103,84 @@ fn a_shape_seen_before_allocates_nothing() {
     });
     assert_eq!(allocated, 0);
     assert_eq!(guard.counters().l2_hits, 2999);
+}
+
+/// Two hundred rules of all sorts, some of which ask at every run.
+fn many_rules() -> Policies {
+    let mut text = String::new();
+    for n in 0..100 {
+        text += &format!(
+            "[[rule]]\nname = 'a{n}'\nwhen = 'query.kind == \"select\" && query.joins > {n} && query.group_by'\naction = 'warn'\n\
+             [[rule]]\nname = 'b{n}'\nwhen = 'query.tables.exists(t, t == \"t{n}\")'\naction = 'block'\n"
+        );
+    }
+    text += "[[rule]]\nname = 'live'\nwhen = 'session.transaction_seconds > 5 && query.kind == \"update\"'\naction = 'block'\n\
+             [[rule]]\nname = 'night'\nwhen = 'query.kind == \"update\"'\naction = 'block'\nhours = '22:00-06:00'\nzone = 'Europe/Zurich'\nshare = 0.5\n";
+    Policies::load(&[Source::new("p.toml", text)]).unwrap()
+}
+
+#[test]
+fn the_number_of_rules_does_not_matter_to_what_was_seen() {
+    let mut guard = Guard::new(Arc::new(many_rules()), GuardLimits::default(), [1, 2, 3, 4]);
+    let class = class();
+    let texts: Vec<String> = (0..1000).map(|n| format!("SELECT a FROM t WHERE aid = {n}")).collect();
+    for _ in 0..2 {
+        let _ = guard.judge(texts[0].as_bytes(), &class);
+    }
+    let allocated = allocations_of(|| {
+        for text in &texts {
+            std::hint::black_box(guard.judge(text.as_bytes(), &class));
+        }
+    });
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn a_run_that_no_live_rule_minds_allocates_nothing() {
+    let mut guard = Guard::new(Arc::new(many_rules()), GuardLimits::default(), [1, 2, 3, 4]);
+    let judgement = guard.judge(b"UPDATE t SET a = 1 WHERE b = 2", &class());
+    assert!(judgement.live.is_some());
+    let session = SessionFacts { in_transaction: true, transaction_seconds: 4.5, ..SessionFacts::blank() };
+    // Noon in Zurich.
+    let around = Circumstances {
+        session: Some(&session),
+        now: Some(1_782_900_000),
+        who: Some(7),
+        ..Circumstances::default()
+    };
+    let allocated = allocations_of(|| {
+        for _ in 0..100 {
+            std::hint::black_box(settle(&judgement, &around));
+        }
+    });
+    assert_eq!(allocated, 0);
+    let long = SessionFacts { transaction_seconds: 6.0, ..session.clone() };
+    let around = Circumstances { session: Some(&long), ..around };
+    assert_eq!(settle(&judgement, &around).action, Action::Block);
+}
+
+#[test]
+fn literals_that_a_rule_reads_are_read_without_allocating() {
+    let rule =
+        "[[rule]]\nname = 'deep'\nwhen = 'query.offset > 100 || query.always_true'\naction = 'block'\n";
+    let policies = Policies::load(&[Source::new("p.toml", rule)]).unwrap();
+    let (mut guard, class) = (Guard::new(Arc::new(policies), GuardLimits::default(), [1, 2, 3, 4]), class());
+    let texts: Vec<String> = (0..2000)
+        .map(|n| {
+            let (id, offset) = (n % 700, if n % 2 == 0 { 0 } else { 1000 });
+            format!("SELECT abalance FROM pgbench_accounts WHERE 1=1 AND aid = {id} OFFSET {offset}")
+        })
+        .collect();
+    for text in &texts[..2] {
+        let _ = guard.judge(text.as_bytes(), &class);
+    }
+    // Other texts than these two are known by their shape, or by the text once they came twice.
+    let allocated = allocations_of(|| {
+        for (n, text) in texts.iter().enumerate().take(700).skip(2) {
+            let action = guard.judge(text.as_bytes(), &class).action;
+            assert_eq!(action, if n % 2 == 0 { Action::Allow } else { Action::Block });
+        }
+    });
+    assert_eq!(allocated, 0);
+    assert_eq!(guard.counters().l2_misses, 2);
 }

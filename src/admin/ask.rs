@@ -82,9 +82,21 @@ pub(super) fn read(text: &str, role: Role) -> Result<Ask, Mistake> {
         }
         [Token::Word(help)] if help.eq_ignore_ascii_case("help") => command("SHOW HELP", None, text, role),
         [Token::Word(name)] => command(name, None, text, role),
-        [Token::Word(name), Token::Word(argument)] => command(name, Some(argument), text, role),
-        _ => Err(unknown(text, role)),
+        words => match phrase(words) {
+            Some(phrase) => command(&phrase, None, text, role),
+            None => match words {
+                [Token::Word(name), Token::Word(argument)] => command(name, Some(argument), text, role),
+                _ => Err(unknown(text, role)),
+            },
+        },
     }
+}
+
+/// Several words that are a command together.
+fn phrase(tokens: &[Token]) -> Option<String> {
+    let word = |token: &Token| if let Token::Word(word) = token { Some(word.clone()) } else { None };
+    let words: Option<Vec<String>> = tokens.iter().take(4).map(word).collect();
+    words.map(|words| words.join(" ")).filter(|phrase| commands::find(phrase).is_some() && tokens.len() < 4)
 }
 
 fn command(name: &str, argument: Option<&str>, text: &str, role: Role) -> Result<Ask, Mistake> {
@@ -208,6 +220,8 @@ mod tests {
             assert_eq!(runs(text), "SHOW POOLS", "{text}");
         }
         assert_eq!(runs("help"), "SHOW HELP");
+        assert_eq!(runs("reload  policies canary;"), "RELOAD POLICIES CANARY");
+        assert_eq!(runs("show policy_versions"), "SHOW POLICY_VERSIONS");
         assert_eq!(runs("KILL_CLIENT 17;"), "KILL_CLIENT 17");
         assert_eq!(runs("kill_client \"1\"\"7\""), "KILL_CLIENT 1\"7");
     }
@@ -244,6 +258,8 @@ mod tests {
             "SHOW \"pools",
             "/* SHOW POOLS",
             "RELOAD now",
+            "RELOAD POLICIES CANARY now",
+            "ROLLBACK",
             "KILL_CLIENT",
             "KILL_CLIENT 1 2",
             "\u{202e}SHOW POOLS",

@@ -1,6 +1,11 @@
 //! Every command of the console, declared once: its name, who may run it, what it shows. What is not declared here
 //! nobody can run. Pure.
 
+use super::columns::{
+    DATABASES, POLICIES, POLICY_CANARY, POLICY_VERSIONS, POOLS, SOCKET, STATS, STATS_AVERAGES, STATS_TOTALS,
+    USERS, columns,
+};
+
 /// Who is in the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -34,7 +39,14 @@ pub enum What {
     StatsTotals,
     StatsAverages,
     Config,
+    Policies,
+    PolicyVersions,
+    PolicyCanary,
     Reload,
+    ReloadPolicies,
+    ReloadPoliciesCanary,
+    PromotePolicies,
+    RollbackPolicies,
     KillClient,
 }
 
@@ -127,12 +139,6 @@ impl Command {
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name.eq_ignore_ascii_case(name))
-}
-
-macro_rules! columns {
-    ($($name:ident: $kind:ident $($doc:literal)?,)*) => {
-        &[$(Column { name: stringify!($name), kind: Type::$kind, doc: concat!($($doc)?) },)*]
-    };
 }
 
 /// The commands, in the order of the help.
@@ -241,6 +247,33 @@ pub const COMMANDS: &[Command] = &[
         own: &[],
     },
     Command {
+        name: "SHOW POLICIES",
+        argument: None,
+        who: Who::All,
+        what: What::Policies,
+        help: "The rules in force, and why the last load failed, if it did.",
+        columns: &[],
+        own: POLICIES,
+    },
+    Command {
+        name: "SHOW POLICY_VERSIONS",
+        argument: None,
+        who: Who::All,
+        what: What::PolicyVersions,
+        help: "The versions of the policies that are kept, newest first.",
+        columns: &[],
+        own: POLICY_VERSIONS,
+    },
+    Command {
+        name: "SHOW POLICY_CANARY",
+        argument: None,
+        who: Who::All,
+        what: What::PolicyCanary,
+        help: "What the version that is tried would decide otherwise, most frequent first; no rows if none is tried. Rules that read the session, the time or parameters are not compared.",
+        columns: &[],
+        own: POLICY_CANARY,
+    },
+    Command {
         name: "SHOW STATE",
         argument: None,
         who: Who::All,
@@ -272,10 +305,26 @@ pub const COMMANDS: &[Command] = &[
         argument: None,
         who: Who::Admins,
         what: What::Reload,
-        help: "Reads `auth_file` and the certificate again, as SIGHUP does; an error says what could not be read.",
+        help: "Reads `auth_file`, the certificate and the policies again, as SIGHUP does; an error says what could not be read.",
         columns: &[],
         own: &[],
     },
+    action(
+        "RELOAD POLICIES",
+        What::ReloadPolicies,
+        "Reads the policies again, also back to what was rolled back. All or nothing: with a mistake in them the ones in force stay.",
+    ),
+    action(
+        "RELOAD POLICIES CANARY",
+        What::ReloadPoliciesCanary,
+        "Reads the policies again, and tries them beside those in force: SHOW POLICY_CANARY has what they would decide otherwise.",
+    ),
+    action("PROMOTE POLICIES", What::PromotePolicies, "Puts the canary in force."),
+    action(
+        "ROLLBACK POLICIES",
+        What::RollbackPolicies,
+        "Drops the canary; without one, returns to the version before. It stays until the files change or RELOAD POLICIES.",
+    ),
     Command {
         name: "KILL_CLIENT",
         argument: Some("id"),
@@ -287,147 +336,17 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-const SOCKET: &[Column] = columns![
-    type: Text "`C` client, `S` server.",
-    user: Text,
-    database: Text,
-    replication: Text "`none`.",
-    state: Text "Clients: `active` (hold a server), `idle`, `waiting` for one. Servers: `active` (lent), `idle`, `tested` (being reset).",
-    addr: Text "`unix` for a unix socket.",
-    port: Int4,
-    local_addr: Text,
-    local_port: Int4,
-    connect_time: Text "When it had logged in, UTC.",
-    request_time: Text "When the last statement came; for an idle server, when it was given back. UTC.",
-    wait: Int4 "Seconds a client has waited for a server; `wait_us` has the rest in microseconds.",
-    wait_us: Int4,
-    close_needed: Int4 "0.",
-    ptr: Text "Names this connection in `link` of the other side.",
-    link: Text "`ptr` of the server that a client holds, or of the client that holds a server.",
-    remote_pid: Int4 "Servers: the process id of the server process. Clients: 0.",
-    tls: Text "`TLS`, or empty.",
-    application_name: Text "What the client started with; control characters as `\\x1b`.",
-    prepared_statements: Int4 "NULL: not counted.",
-    id: Int8 "A number of its own; a client's is what KILL_CLIENT takes.",
-];
-
-const POOLS: &[Column] = columns![
-    database: Text,
-    user: Text,
-    cl_active: Int4 "Clients that wait for nothing.",
-    cl_waiting: Int4 "Clients that wait for a server.",
-    cl_active_cancel_req: Int4 "0: cancel requests are not kept as clients.",
-    cl_waiting_cancel_req: Int4 "0.",
-    sv_active: Int4 "Server connections lent to clients.",
-    sv_active_cancel: Int4 "0.",
-    sv_being_canceled: Int4 "0.",
-    sv_idle: Int4,
-    sv_used: Int4 "0: there is no check query.",
-    sv_tested: Int4 "Server connections being reset after their client left.",
-    sv_login: Int4,
-    maxwait: Int4 "Seconds that the first in the queue has waited; `maxwait_us` has the rest in microseconds.",
-    maxwait_us: Int4,
-    pool_mode: Text,
-    load_balance_hosts: Text "NULL.",
-];
-
-const DATABASES: &[Column] = columns![
-    name: Text,
-    host: Text "The primary's.",
-    port: Int4,
-    database: Text,
-    force_user: Text "NULL.",
-    pool_size: Int4 "The cap of a server, over all databases and users.",
-    min_pool_size: Int4,
-    reserve_pool_size: Int4 "0.",
-    server_lifetime: Int4 "Seconds.",
-    pool_mode: Text,
-    load_balance_hosts: Text "NULL.",
-    max_connections: Int4 "0: no bound but `pool_size`.",
-    current_connections: Int4 "Server connections, on all servers.",
-    max_client_connections: Int4 "0: no bound but `max_client_conn`.",
-    current_client_connections: Int4,
-    paused: Int4 "0.",
-    disabled: Int4 "0.",
-];
-
-const USERS: &[Column] = columns![
-    name: Text,
-    pool_size: Text "Empty: no pool size of its own.",
-    reserve_pool_size: Text "Empty.",
-    pool_mode: Text "NULL: no mode of its own.",
-    max_user_connections: Int4 "0: no bound of its own.",
-    current_connections: Int4,
-    max_user_client_connections: Int4 "0: no bound of its own.",
-    current_client_connections: Int4,
-];
-
-const STATS: &[Column] = columns![
-    database: Text "`other` for those beyond `label_pairs`.",
-    total_server_assignment_count: Numeric,
-    total_xact_count: Numeric,
-    total_query_count: Numeric,
-    total_received: Numeric "Bytes from clients.",
-    total_sent: Numeric "Bytes to clients.",
-    total_xact_time: Numeric "NULL: not counted.",
-    total_query_time: Numeric "Microseconds.",
-    total_wait_time: Numeric "Microseconds.",
-    total_client_parse_count: Numeric "NULL: not counted.",
-    total_server_parse_count: Numeric "NULL: not counted.",
-    total_bind_count: Numeric "NULL: not counted.",
-    total_client_login_count: Numeric,
-    avg_server_assignment_count: Numeric "Averages are per second.",
-    avg_xact_count: Numeric,
-    avg_query_count: Numeric,
-    avg_recv: Numeric,
-    avg_sent: Numeric,
-    avg_xact_time: Numeric "NULL: not counted.",
-    avg_query_time: Numeric "Microseconds of a statement.",
-    avg_wait_time: Numeric "Microseconds of waiting in a second.",
-    avg_client_parse_count: Numeric "NULL: not counted.",
-    avg_server_parse_count: Numeric "NULL: not counted.",
-    avg_bind_count: Numeric "NULL: not counted.",
-    avg_client_login_count: Numeric,
-];
-
-const STATS_TOTALS: &[Column] = columns![
-    database: Text,
-    server_assignment_count: Numeric,
-    xact_count: Numeric,
-    query_count: Numeric,
-    bytes_received: Numeric,
-    bytes_sent: Numeric,
-    xact_time: Numeric,
-    query_time: Numeric,
-    wait_time: Numeric,
-    client_parse_count: Numeric,
-    server_parse_count: Numeric,
-    bind_count: Numeric,
-    client_login_count: Numeric,
-];
-
-const STATS_AVERAGES: &[Column] = columns![
-    database: Text,
-    server_assignment_count: Numeric,
-    xact_count: Numeric,
-    query_count: Numeric,
-    bytes_received: Numeric,
-    bytes_sent: Numeric,
-    xact_time: Numeric,
-    query_time: Numeric,
-    wait_time: Numeric,
-    avg_client_parse_count: Numeric,
-    avg_server_parse_count: Numeric,
-    avg_bind_count: Numeric,
-    avg_client_login_count: Numeric,
-];
+/// A command for administrators that shows nothing.
+const fn action(name: &'static str, what: What, help: &'static str) -> Command {
+    Command { name, argument: None, who: Who::Admins, what, help, columns: &[], own: &[] }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 13] = [
+    const FOR_STATS: [&str; 16] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -438,6 +357,9 @@ mod tests {
         "SHOW STATS_TOTALS",
         "SHOW STATS_AVERAGES",
         "SHOW CONFIG",
+        "SHOW POLICIES",
+        "SHOW POLICY_VERSIONS",
+        "SHOW POLICY_CANARY",
         "SHOW STATE",
         "SHOW VERSION",
         "SHOW HELP",

@@ -1,11 +1,13 @@
 //! The console: a database of pgsluice's own, with PgBouncer's commands.
 //!
-//! `commands.rs` is the only list of commands, with who may run them; `ask.rs` reads a text, `talk.rs` the protocol,
-//! `sheet.rs` writes answers: all pure. `rows.rs` reads the cards, `stats.rs` the counters; `session.rs` serves a
+//! `commands.rs` is the only list of commands, with who may run them, `columns.rs` has their columns; `ask.rs` reads a
+//! text, `talk.rs` the protocol, `sheet.rs` writes answers: all pure. `rows.rs` reads the cards, `stats.rs` the counters; `session.rs` serves a
 //! client on the control thread, and makes answers on a blocking thread: the data threads have no part in it.
 
 mod ask;
+mod columns;
 pub mod commands;
+mod policies;
 mod rows;
 mod session;
 pub mod sheet;

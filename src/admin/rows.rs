@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::ask::printable;
 use super::commands::{COMMANDS, Role, What};
 use super::sheet::{Sheet, Value, help};
-use super::{is_console, stats};
+use super::{is_console, policies, stats};
 use crate::config::{Host, SETTINGS};
 use crate::observe::counters::ClientState;
 use crate::pool::card::{Duty, ServerCard};
@@ -30,7 +30,15 @@ pub(super) fn write(what: What, shared: &Shared, role: Role, sheet: &mut Sheet) 
         What::Users => users(shared, sheet),
         What::Stats | What::StatsTotals | What::StatsAverages => stats::write(what, shared, sheet),
         What::Config => config(shared, sheet),
-        What::Reload | What::KillClient => {}
+        What::Policies => policies::rules(shared, sheet),
+        What::PolicyVersions => policies::versions(shared, sheet),
+        What::PolicyCanary => policies::canary(shared, sheet),
+        What::Reload
+        | What::ReloadPolicies
+        | What::ReloadPoliciesCanary
+        | What::PromotePolicies
+        | What::RollbackPolicies
+        | What::KillClient => {}
     }
 }
 
@@ -76,7 +84,7 @@ fn pid(pid: i32) -> Value<'static> {
     Value::Number(pid.unsigned_abs().into())
 }
 
-fn time(at: SystemTime) -> Value<'static> {
+pub(super) fn time(at: SystemTime) -> Value<'static> {
     Value::Time(at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 

@@ -13,7 +13,7 @@ use super::ask::{self, Ask};
 use super::commands::{Column, Command, Role, Type, What};
 use super::sheet::{Sheet, Value};
 use super::talk::{self, Next, Talk};
-use super::{role, rows};
+use super::{policies, role, rows};
 use crate::control::reload;
 use crate::guard::Class;
 use crate::proxy::card::ClientCard;
@@ -230,11 +230,20 @@ fn run(
     let done = match command.what {
         What::Reload => {
             tracing::info!(user, "console: RELOAD");
-            reload::files(&shared.front).map_err(|why| (sqlstate::SYSTEM_ERROR, why))
+            let trigger = format!("RELOAD by {user}");
+            // PgBouncer's says nothing.
+            let done = reload::all(&shared.front, &shared.policies, &trigger).map(|_| String::new());
+            done.map_err(|why| (sqlstate::SYSTEM_ERROR, why))
+        }
+        What::ReloadPolicies
+        | What::ReloadPoliciesCanary
+        | What::PromotePolicies
+        | What::RollbackPolicies => {
+            policies::run(command.what, shared, user).map_err(|why| (sqlstate::SYSTEM_ERROR, why))
         }
         What::KillClient => {
             tracing::info!(user, id = argument, "console: KILL_CLIENT");
-            kill(shared, argument.unwrap_or_default())
+            kill(shared, argument.unwrap_or_default()).map(|()| String::new())
         }
         _ => {
             let mut sheet = Sheet::new(command.all_columns());
@@ -245,8 +254,12 @@ fn run(
         }
     };
     match done {
-        Ok(()) => {
+        Ok(said) => {
             let mut out = Vec::new();
+            if !said.is_empty() {
+                let code = sqlstate::SUCCESSFUL_COMPLETION;
+                reply::notice_response(&mut out, "NOTICE", code, &said, "", "");
+            }
             reply::command_complete(&mut out, command.tag());
             out
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::config::Override;
 
@@ -22,6 +22,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what a statement is, what is wrong with it, and what the policies make of it.
     Explain(ExplainArgs),
+    /// Run the cases beside policies; exit code 1 if one goes otherwise.
+    Test(TestArgs),
+    /// Print the JSON Schema of a kind of file, for editors.
+    Schema(SchemaArgs),
     /// Show what policies would have done to what servers have logged.
     Replay(Box<super::replay::ReplayArgs>),
     /// Start a primary and a replica of its own, load data, and play the incidents; needs no set-up.
@@ -42,7 +46,8 @@ pub struct SettingsArgs {
     /// A streaming replica of it. Can be repeated.
     #[arg(long, value_name = "URL")]
     pub replica: Vec<String>,
-    /// A policy file or a directory of them. Can be repeated; `baseline` is the built-in one. Without any it only observes.
+    /// A policy file, a directory of them, or the name of a pack (`baseline`). Can be repeated. Without any the baseline
+    /// only observes.
     #[arg(long, value_name = "PATH")]
     pub policies: Vec<String>,
     /// Where /metrics, /healthz and /readyz are served; an empty string for nowhere.
@@ -84,16 +89,87 @@ pub struct CheckArgs {
     /// Print every setting with the origin of its value.
     #[arg(long)]
     pub print: bool,
+    /// One JSON object a mistake, for editors.
+    #[arg(long, conflicts_with = "print")]
+    pub json: bool,
+    /// Print the JSON Schema of policy files instead; `pgsluice schema` has the others.
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// The mildest action that makes `explain` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Warn,
+    Block,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TestArgs {
+    /// A case file (x.test.toml), its policy (x.toml), a directory of them, or the name of a pack. Without any:
+    /// policies/, or the packs that are built in.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Fail if less than this share of the rules fires in a case, in percent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub coverage: Option<u8>,
+    /// One JSON object with all that was found.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a JSON Schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Schema {
+    /// Policy files.
+    Policies,
+    /// Case files (x.test.toml).
+    Cases,
+    /// The settings file.
+    Config,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SchemaArgs {
+    pub of: Schema,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
-    /// A policy file or a directory of them. Can be repeated. Without any, the built-in baseline holds.
+    /// A policy file, a directory of them, or the name of a pack. Can be repeated. Without any, the built-in baseline
+    /// holds.
     #[arg(long, value_name = "PATH")]
     pub policies: Vec<PathBuf>,
     /// Judge as if this user had sent it.
     #[arg(long, value_name = "U", default_value = "")]
     pub user: String,
+    /// Judge as if it were sent to this database.
+    #[arg(long, value_name = "D", default_value = "")]
+    pub database: String,
+    /// Judge as if this application had sent it.
+    #[arg(long, value_name = "A", default_value = "")]
+    pub application: String,
+    /// Tables with their sizes, columns and indexes: JSON or TOML.
+    #[arg(long, value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
+    /// What the session did before: `in_transaction = true, repeats = 20` (docs/FACTS.md, `session`).
+    #[arg(long, value_name = "FACTS")]
+    pub session: Option<String>,
+    /// What the planner would say: `rows = 1000000, seq_scan_rows = 3000000` (docs/FACTS.md, `plan`).
+    #[arg(long, value_name = "FACTS")]
+    pub plan: Option<String>,
+    /// When it is: 2026-05-31T14:30:00+02:00.
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// Values of its parameters, `$1` first: `'%x', 7`; `{}` is NULL.
+    #[arg(long, value_name = "VALUES")]
+    pub params: Option<String>,
+    /// Not yet: ask this server for the plan.
+    #[arg(long, value_name = "URL")]
+    pub primary: Option<String>,
+    /// Exit with 1 if a statement is blocked, or even if one is warned of. Without it only errors count.
+    #[arg(long, value_name = "ACTION")]
+    pub fail_on: Option<FailOn>,
     /// One JSON object a statement.
     #[arg(long)]
     pub json: bool,

@@ -1,16 +1,31 @@
-//! `pgsluice check`: every error of settings and policies at once.
+//! `pgsluice check`: every error of settings, policies and the cases beside them at once.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::args::CheckArgs;
+use super::args::{CheckArgs, Schema};
+use super::mistake::Mistake;
+use super::{Checked, schema, suite};
 use crate::config;
 
 pub fn command(args: &CheckArgs) -> ExitCode {
+    if args.schema {
+        return schema::print(Schema::Policies);
+    }
     // Without a file and without servers only the policies are in question.
     let only_policies = args.settings.config.is_none() && args.settings.primary.is_none();
-    let checked = super::read(&args.settings, !only_policies);
+    let mut checked = super::read(&args.settings, !only_policies);
+    add_cases(&mut checked);
     let mut out = io::stdout().lock();
+    if args.json {
+        for problem in &checked.problems {
+            // With standard output closed there is nobody left to tell.
+            let _ = serde_json::to_writer(&mut out, &Mistake::from(problem));
+            let _ = writeln!(out);
+        }
+        return if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if args.print {
         let _ = out.write_all(config::print(&checked.shown).as_bytes());
     }
@@ -20,13 +35,79 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if !args.print {
-        let rules = checked.policies.map_or(0, |policies| policies.rules().len());
-        let of = if checked.settings.policies.is_empty() {
-            " of the built-in baseline, which only observe"
-        } else {
-            ""
-        };
-        let _ = writeln!(out, "no errors; {rules} rules{of}");
+        let _ = out.write_all(summary(&checked, only_policies).as_bytes());
     }
     ExitCode::SUCCESS
+}
+
+/// What is wrong with the cases beside the policies. What is wrong with the policies is known already.
+fn add_cases(checked: &mut Checked) {
+    let paths: Vec<PathBuf> = checked.settings.policies.iter().map(|policy| policy.0.clone()).collect();
+    if paths.is_empty() {
+        return;
+    }
+    let (_, found) = suite::read(&paths);
+    for problem in found {
+        if !checked.problems.contains(&problem) {
+            checked.problems.push(problem);
+        }
+    }
+}
+
+fn summary(checked: &Checked, only_policies: bool) -> String {
+    let policies = checked.policies.as_ref().map(|loaded| &loaded.policies);
+    let rules = policies.map_or(0, |policies| policies.rules().len());
+    let of = if checked.settings.policies.is_empty() {
+        " of the built-in baseline, which only observe"
+    } else {
+        ""
+    };
+    let mut text = format!("no errors; {rules} rules{of}\n");
+    if !only_policies
+        && checked.settings.replicas.is_empty()
+        && policies.is_some_and(|policies| policies.routes())
+    {
+        text += "note: rules route to a replica, and there is none: what they match runs on the primary\n";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::args::SettingsArgs;
+    use super::super::scratch::Scratch;
+    use super::*;
+
+    #[test]
+    fn mistakes_of_cases_are_mistakes_too_and_none_is_told_twice() {
+        let scratch = Scratch::new("check");
+        scratch.write("a.toml", "[[rule]]\nname = 'x'\naction = 'blok'\n");
+        let policy =
+            scratch.write("b.toml", "[[rule]]\nname = 'y'\nfinds = 'select-star'\naction = 'warn'\n");
+        scratch.write("b.test.toml", "[[case]]\nsql = 'x'\nexpect = [{ rule = 'z', action = 'warn' }]\n");
+        let of = |path: PathBuf| {
+            let policies = vec![path.to_str().unwrap().to_owned()];
+            let mut checked = crate::cli::read(&SettingsArgs { policies, ..SettingsArgs::default() }, false);
+            add_cases(&mut checked);
+            checked
+                .problems
+                .iter()
+                .map(|problem| serde_json::to_value(Mistake::from(problem)).unwrap())
+                .collect::<Vec<_>>()
+        };
+        let found = of(policy);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            (&found[0]["line"], &found[0]["column"], &found[0]["end_column"]),
+            (&3.into(), &20.into(), &23.into())
+        );
+        assert_eq!(found[0]["message"], "there is no rule `z`");
+        let found = of(scratch.path().to_owned());
+        assert_eq!(
+            found.iter().filter(|mistake| mistake["message"].as_str().unwrap().contains("blok")).count(),
+            1
+        );
+        assert!(found.iter().any(|mistake| mistake["message"] == "there is no rule `z`"), "{found:?}");
+    }
 }

@@ -4,23 +4,29 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use crate::config::{self, Settings, Shown};
+use crate::control::policies::{self, Loaded};
 use crate::document::{Problem, render};
-use crate::guard::policy::Policies;
 
 pub mod args;
 pub mod check;
 pub mod demo;
 pub mod explain;
+mod mistake;
 mod nofile;
 mod reload;
 pub mod replay;
 pub mod run;
+pub mod schema;
+#[cfg(test)]
+mod scratch;
+mod suite;
+pub mod test;
 
 /// What settings and policies became, and all that is wrong with them.
 pub(crate) struct Checked {
     pub(crate) settings: Settings,
     /// The built-in baseline, observing only, if none are named; `None` if they have mistakes.
-    pub(crate) policies: Option<Policies>,
+    pub(crate) policies: Option<Loaded>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) problems: Vec<Problem>,
 }
@@ -31,9 +37,8 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     let mut problems = loaded.problems;
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
     let paths: Vec<PathBuf> = loaded.settings.policies.iter().map(|policy| policy.0.clone()).collect();
-    let policies = match read_policies(&paths) {
-        // Who has named no policy has asked for nothing to be changed.
-        Ok(policies) if loaded.settings.policies.is_empty() => Some(policies.observing()),
+    let observes = loaded.settings.policy_mode == config::PolicyMode::Observe;
+    let policies = match policies::read_or_observe(&paths, observes) {
         Ok(policies) => Some(policies),
         Err(mut found) => {
             problems.append(&mut found);
@@ -41,24 +46,6 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
         }
     };
     Checked { settings: loaded.settings, policies, shown: loaded.shown, problems }
-}
-
-/// The policies of files and directories; the built-in baseline if there are none, or where one is called `baseline`.
-///
-/// # Errors
-/// Every mistake of every file.
-pub fn read_policies(paths: &[PathBuf]) -> Result<Policies, Vec<Problem>> {
-    let is_built_in = |path: &&PathBuf| path.as_os_str() == config::BUILT_IN && !path.exists();
-    let (built_in, files): (Vec<_>, Vec<_>) = paths.iter().partition(is_built_in);
-    if files.is_empty() {
-        return Ok(Policies::baseline());
-    }
-    let files: Vec<_> = files.into_iter().cloned().collect();
-    let mut sources = config::policy_sources(&files)?;
-    if !built_in.is_empty() {
-        sources.push(Policies::baseline_source());
-    }
-    Policies::load(&sources)
 }
 
 /// Writes problems to standard error, coloured on a terminal.
@@ -77,6 +64,7 @@ pub(crate) fn complain(problems: &[Problem]) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::args::Schema;
 
     /// Compares a page of the manual with what the code says; `UPDATE=1` writes it again.
     fn page(name: &str, expected: &str) {
@@ -101,5 +89,8 @@ mod tests {
         page("SESSION.md", &session_page());
         page("FACTS.md", &crate::guard::policy::facts_documentation());
         page("RULES.md", &crate::guard::rules::documentation());
+        page("policy.schema.json", &super::schema::text(Schema::Policies));
+        page("cases.schema.json", &super::schema::text(Schema::Cases));
+        page("config.schema.json", &super::schema::text(Schema::Config));
     }
 }

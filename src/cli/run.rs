@@ -18,14 +18,15 @@ use tokio::sync::mpsc;
 use super::args::SettingsArgs;
 use super::{nofile, reload};
 use crate::admin::{self, Console};
-use crate::config::{Host, ListenAddr, Settings};
+use crate::config::{Host, ListenAddr, PolicyMode, Settings};
 use crate::control::credentials::{self, Credentials};
+use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
-use crate::control::{catalog, snapshot, topology};
-use crate::guard::policy::{Policies, Rule};
+use crate::control::{catalog, learned, snapshot, topology};
+use crate::guard::policy::ListMode;
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
-use crate::observe::{Bounds, Meters, RuleLabel, http, log};
+use crate::observe::{Bounds, Meters, http, log};
 use crate::pool::hosts::Hosts;
 use crate::pool::login::Target;
 use crate::pool::{Limits, Node};
@@ -56,7 +57,7 @@ pub fn command(args: &SettingsArgs) -> ExitCode {
 
 /// Runs until SIGTERM or SIGINT. Exit code 1 if it could not start; the reason is on standard error.
 #[must_use]
-pub fn main(settings: Settings, policies: Policies) -> ExitCode {
+pub fn main(settings: Settings, policies: Loaded) -> ExitCode {
     let log = match log::start(settings.log.log_level.name()) {
         Ok(log) => log,
         Err(why) => {
@@ -64,7 +65,7 @@ pub fn main(settings: Settings, policies: Policies) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(Arc::new(settings), Arc::new(policies), &log) {
+    match run(Arc::new(settings), policies, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
@@ -73,7 +74,7 @@ pub fn main(settings: Settings, policies: Policies) -> ExitCode {
     }
 }
 
-fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Result<(), Failure> {
+fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<(), Failure> {
     if let Some(shortage) = nofile::raise(&settings) {
         tracing::warn!("{shortage}");
     }
@@ -88,9 +89,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         top_fingerprints: settings.metrics.top_fingerprints,
         tracked_fingerprints: settings.metrics.tracked_fingerprints,
     });
-    let labels: Vec<RuleLabel> = policies.rules().iter().map(|rule| label(rule)).collect();
-    let rules = meters.rules(&labels);
-    meters.policy_load(true, SystemTime::now());
+    let policies = Store::new(watched(&settings), policies, Arc::clone(&snapshot), Arc::clone(&meters));
     let servers = topology::servers(&settings)?;
     let (primary, replicas) = nodes(&settings, &servers, threads);
     let (credentials, service) = credentials(&settings, &primary)?;
@@ -103,8 +102,6 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
     };
     let control = ControlThread::start()?;
     let shared = Shared::new(Parts {
-        policies_route: policies.routes(),
-        reads_application: policies.reads_application(),
         settings: Arc::clone(&settings),
         primary,
         replicas,
@@ -112,7 +109,7 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
         front: Arc::new(front),
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
-        rules,
+        policies,
     });
     let sources = Sources {
         census: census(&shared),
@@ -124,29 +121,28 @@ fn run(settings: Arc<Settings>, policies: Arc<Policies>, log: &log::Guard) -> Re
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
-    if settings.catalog.enabled && !settings.policies.is_empty() {
-        let known = Arc::clone(&shared);
-        let census: catalog::Census = Arc::new(move || known.databases());
-        let asked = Arc::clone(&shared.catalog_asked);
-        let reader = catalog::Reader::new(
-            Arc::clone(&snapshot),
-            servers.0.clone(),
-            Arc::clone(&settings),
-            census,
-            asked,
-        );
-        control.handle().spawn(reader.run());
+    read_catalogs(&control, &settings, &servers, &snapshot, &shared);
+    learn(&control, &shared);
+    start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
+    data_plane(&shared, threads, &health)
+}
+
+/// Who has named no policy has no use for catalogs.
+fn read_catalogs(
+    control: &ControlThread,
+    settings: &Arc<Settings>,
+    servers: &Servers,
+    snapshot: &snapshot::Shared,
+    shared: &Arc<Shared>,
+) {
+    if !settings.catalog.enabled || settings.policies.is_empty() {
+        return;
     }
-    start_control(
-        &control,
-        &settings,
-        servers,
-        snapshot,
-        service,
-        Arc::clone(&health),
-        Arc::clone(&shared.front),
-    )?;
-    data_plane(&shared, &policies, threads, &health)
+    let (known, asked) = (Arc::clone(shared), Arc::clone(&shared.catalog_asked));
+    let census: catalog::Census = Arc::new(move || known.databases());
+    let (snapshot, settings) = (Arc::clone(snapshot), Arc::clone(settings));
+    let reader = catalog::Reader::new(snapshot, servers.0.clone(), settings, census, asked);
+    control.handle().spawn(reader.run());
 }
 
 /// What the metrics page asks the pools.
@@ -165,8 +161,14 @@ fn census(shared: &Arc<Shared>) -> Census {
     }))
 }
 
-fn label(rule: &Rule) -> RuleLabel {
-    RuleLabel { name: Arc::clone(&rule.name), action: rule.act.action(), enforced: rule.enforced }
+fn watched(settings: &Settings) -> StoreSettings {
+    StoreSettings {
+        paths: settings.policies.iter().map(|policy| policy.0.clone()).collect(),
+        observes: settings.policy_mode == PolicyMode::Observe,
+        kept: settings.guard.policy_versions_kept,
+        canary: settings.guard.policy_canary,
+        check_interval: settings.guard.policy_check_interval,
+    }
 }
 
 /// More threads mean less batching and more CPU per query (one thread serves some 50,000 queries a second):
@@ -232,6 +234,14 @@ fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure>
     }
 }
 
+/// Keeps the file of an allow-list that learns.
+fn learn(control: &ControlThread, shared: &Shared) {
+    let Some(published) = shared.snapshot.load().policies.clone() else { return };
+    if let Some(list) = published.version.policies.allow_list().filter(|list| list.mode == ListMode::Learn) {
+        control.handle().spawn(learned::run((&*list.file).into(), Arc::clone(&shared.learned)));
+    }
+}
+
 /// Starts the tasks of the control plane; they end when its thread is dropped.
 fn start_control(
     control: &ControlThread,
@@ -240,11 +250,12 @@ fn start_control(
     snapshot: snapshot::Shared,
     service: Option<credentials::Service>,
     health: Arc<http::Health>,
-    front: Arc<Front>,
+    shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
     let handle = control.handle();
     let _entered = handle.enter();
-    handle.spawn(reload::on_hangup(front)?);
+    handle.spawn(reload::on_hangup(Arc::clone(shared))?);
+    handle.spawn(policies::run(Arc::clone(&shared.policies)));
     if let Some(service) = service {
         handle.spawn(service.run());
     }
@@ -269,26 +280,21 @@ fn http_listener(address: &ListenAddr) -> Result<TcpListener, Failure> {
     Ok(TcpListener::from_std(listener)?)
 }
 
-fn data_plane(
-    shared: &Arc<Shared>,
-    policies: &Arc<Policies>,
-    threads: usize,
-    health: &http::Health,
-) -> Result<(), Failure> {
+fn data_plane(shared: &Arc<Shared>, threads: usize, health: &http::Health) -> Result<(), Failure> {
     let mut others = Vec::new();
     for index in 1..threads {
         let (deal, dealt) = mpsc::channel(DEALT);
         others.push(deal);
-        let (shared, policies) = (Arc::clone(shared), Arc::clone(policies));
+        let shared = Arc::clone(shared);
         std::thread::Builder::new().name(format!("data-{index}")).spawn(move || {
-            if let Err(failure) = data_thread(index, threads, shared, policies, dealt) {
+            if let Err(failure) = data_thread(index, threads, shared, dealt) {
                 tracing::error!("data thread {index}: {failure}");
             }
         })?;
     }
     let runtime = local_runtime()?;
     runtime.block_on(async {
-        let thread = Thread::new(0, Arc::clone(shared), guard(shared, policies, threads)?, seed()?);
+        let thread = Thread::new(0, Arc::clone(shared), guard(shared, threads)?, seed()?);
         tokio::task::spawn_local(upkeep::run(Rc::clone(&thread)));
         let deal = Rc::new(accept::Deal { own: thread, others });
         let mut acceptors = tokio::task::JoinSet::new();
@@ -308,12 +314,11 @@ fn data_thread(
     index: usize,
     threads: usize,
     shared: Arc<Shared>,
-    policies: Arc<Policies>,
     dealt: mpsc::Receiver<Detached>,
 ) -> Result<(), Failure> {
     let runtime = local_runtime()?;
     runtime.block_on(async {
-        let thread = Thread::new(index, Arc::clone(&shared), guard(&shared, &policies, threads)?, seed()?);
+        let thread = Thread::new(index, Arc::clone(&shared), guard(&shared, threads)?, seed()?);
         tokio::task::spawn_local(upkeep::run(Rc::clone(&thread)));
         accept::take(thread, dealt).await;
         Ok(())
@@ -333,12 +338,13 @@ fn seed() -> Result<[u64; 4], Failure> {
     Ok(seed)
 }
 
-fn guard(shared: &Shared, policies: &Arc<Policies>, threads: usize) -> Result<Guard, Failure> {
+fn guard(shared: &Shared, threads: usize) -> Result<Guard, Failure> {
     let limits = GuardLimits {
         max_statement_bytes: shared.max_statement_bytes,
         cache_bytes: usize::try_from(shared.settings.guard.cache_bytes.0)? / threads,
     };
-    Ok(Guard::new(Arc::clone(policies), limits, seed()?))
+    let policies = Arc::clone(&shared.policies.outlook().published.version.policies);
+    Ok(Guard::new(policies, limits, seed()?))
 }
 
 /// SIGTERM or SIGINT: stop accepting, let transactions end, at the latest after [`DRAIN`]; a second signal ends

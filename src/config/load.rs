@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::settings::{NAMED_SECTIONS, NAMED_SETTINGS, SECTIONS, SETTINGS, Settings};
 use super::value::{Surroundings, Value};
-use super::{certificates, files};
+use super::{certificates, files, policy_path};
 use crate::document::{Problem, Problems, Source, entry, short, wrong_type};
 
 /// A flag of the command line that sets a setting.
@@ -344,23 +344,37 @@ fn short_lines(message: &str) -> String {
     if message.len() > 400 { short(message) } else { message.to_owned() }
 }
 
-/// The settings' policy files as texts; empty if none are named. Directories give their `*.toml` files.
+/// Policy files as texts. Directories give their `*.toml` files, the name of a pack gives the pack.
+///
+/// # Errors
+/// Each file that cannot be read.
 pub fn policy_sources(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, Vec<Problem>> {
     let (mut sources, mut problems) = (Vec::new(), Vec::new());
     for path in paths {
-        match files::policies_in(path) {
-            Err(problem) => problems.push(problem),
-            Ok(found) => {
-                for file in found {
-                    match files::read(&file) {
-                        Ok(source) => sources.push(source),
-                        Err(problem) => problems.push(problem),
-                    }
-                }
+        if let Some(pack) = policy_path::pack(path) {
+            sources.push(pack.source());
+            continue;
+        }
+        let files = policy_files(path).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        });
+        for file in files {
+            match files::read(&file) {
+                Ok(source) => sources.push(source),
+                Err(problem) => problems.push(problem),
             }
         }
     }
     if problems.is_empty() { Ok(sources) } else { Err(problems) }
+}
+
+/// The files a path of `policies` stands for; none for a pack.
+///
+/// # Errors
+/// A directory that cannot be read or has none.
+pub fn policy_files(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    if policy_path::is_pack(path) { Ok(Vec::new()) } else { files::policies_in(path) }
 }
 
 /// A small text file.

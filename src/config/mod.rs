@@ -15,8 +15,8 @@ mod terms;
 mod url;
 mod value;
 
-pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_sources, text_file};
-pub use policy_path::{BUILT_IN, PolicyPath};
+pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_files, policy_sources, text_file};
+pub use policy_path::{PolicyPath, is_pack};
 pub use print::{documentation, print};
 pub use settings::{
     AdminSettings, AuthSettings, ClientTlsSettings, DatabaseSettings, GuardSettings, LimitSettings,
@@ -26,7 +26,7 @@ pub use settings::{
 pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
 pub use terms::{Terms, Times};
 pub use url::{Host, Secret, ServerUrl, SslMode, TargetSessionAttrs};
-pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode};
+pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode};
 
 #[cfg(test)]
 mod tests;

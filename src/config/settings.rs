@@ -9,7 +9,7 @@ use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
 use super::url::ServerUrl;
-use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PoolMode, Value};
+use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode, Value};
 
 /// One setting, for docs and messages.
 #[derive(Debug)]
@@ -163,9 +163,11 @@ settings! {
         primary: ServerUrl = required;
         /// Streaming replicas of the primary, each with the role that reads its lag.
         replicas: Vec<ServerUrl> = [];
-        /// Policy files, or directories of them (`*.toml` without `*.test.toml`); `baseline` is the built-in one. None:
+        /// Policy files, directories of them (`*.toml` without `*.test.toml`), or packs that are built in (`baseline`). None:
         /// the baseline observes only (`verdicts_total{mode="observe"}`), and what passes directly passes through.
         policies: Vec<PolicyPath> = [];
+        /// `observe`: every rule of every policy is counted, and none acts. `enforce`: as each rule says.
+        policy_mode: PolicyMode = "enforce";
     }
 
     /// Server connections, and clients that wait for one. Names are PgBouncer's.
@@ -317,6 +319,14 @@ settings! {
         max_statement_bytes: ByteSize = "1MB", where |size: &ByteSize| size.0 <= 1 << 30 => "must be at most 1GB";
         /// Memory for verdicts of statements already seen, over all threads.
         cache_bytes: ByteSize = "32MB";
+        /// How often policy files are looked at; what changed is read again once it has stood still as long. 0: only on
+        /// SIGHUP and RELOAD.
+        policy_check_interval: Duration = "1s";
+        /// How long changed policies are tried beside those in force before they take over: `SHOW POLICY_CANARY` has what
+        /// they would decide otherwise. 0: they take over at once.
+        policy_canary: Duration = "0s";
+        /// Versions of the policies kept in memory, for `ROLLBACK POLICIES`.
+        policy_versions_kept: usize = 10, where |n: &usize| (2..=1000).contains(n) => "must be from 2 to 1000";
     }
 
     /// Bounds over all clients together.

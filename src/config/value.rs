@@ -370,6 +370,15 @@ choice!(
     }
 );
 choice!(
+    /// What becomes of what the policies say.
+    PolicyMode {
+        /// As each rule says.
+        Enforce = "enforce",
+        /// Every rule is counted, and none acts.
+        Observe = "observe",
+    }
+);
+choice!(
     /// How much is logged.
     LogLevel {
         Error = "error",

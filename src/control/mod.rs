@@ -2,8 +2,11 @@
 
 /// How far a replica is behind.
 pub mod lag;
+pub mod learned;
 /// The thread they run on.
 pub mod runtime;
+/// The policies' versions.
+pub mod policies;
 /// The one immutable value they publish.
 pub mod snapshot;
 /// Which servers are up.

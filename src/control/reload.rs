@@ -1,5 +1,6 @@
 //! Reads the files again that may change while we run. What cannot be read leaves the old as it is.
 
+use super::policies::Store;
 use crate::proxy::startup::Front;
 
 /// Reads `auth_file` and the certificate; blocks on the disk. What happens is logged, too.
@@ -25,4 +26,17 @@ pub fn files(front: &Front) -> Result<(), String> {
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// All that may change while we run: [`files`], and the policies. What became of the policies, in words.
+///
+/// # Errors
+/// What could not be read, and why.
+pub fn all(front: &Front, policies: &Store, trigger: &str) -> Result<String, String> {
+    match (files(front), policies.reload(trigger)) {
+        (Ok(()), Ok(said)) => Ok(format!("policies: {said}")),
+        (Err(why), Ok(_)) => Err(why),
+        (Ok(()), Err(why)) => Err(format!("policies: {why}")),
+        (Err(files), Err(why)) => Err(format!("{files}; policies: {why}")),
+    }
 }

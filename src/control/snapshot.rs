@@ -9,12 +9,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use super::policies::Published;
 use crate::guard::catalog::Catalog;
 
 /// Everything published, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub topology: Topology,
+    /// None only before there are any.
+    pub policies: Option<Arc<Published>>,
     pub catalogs: Arc<Catalogs>,
     /// Of each of them.
     pub catalog_readings: Arc<HashMap<Box<str>, CatalogReading>>,

@@ -24,6 +24,8 @@ pub(super) struct Classes {
     /// Where each `Arc` was last found, by its address. An entry keeps its `Arc` alive, so no address is used twice.
     recent: Box<[Known]>,
     ids: HashMap<Arc<Class>, ClassId, RandomState>,
+    /// Classes that differ in their application only are two.
+    applications: bool,
 }
 
 type Known = Option<(Arc<Class>, ClassId)>;
@@ -33,17 +35,18 @@ const RECENT_CLASSES: usize = 256;
 const MAX_CLASSES: usize = if cfg!(test) { 200 } else { 10_000 };
 
 impl Classes {
-    pub(super) fn new(hasher: RandomState) -> Self {
-        Self { recent: vec![None; RECENT_CLASSES].into(), ids: HashMap::with_hasher(hasher) }
+    pub(super) fn new(hasher: RandomState, applications: bool) -> Self {
+        Self { recent: vec![None; RECENT_CLASSES].into(), ids: HashMap::with_hasher(hasher), applications }
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.ids.len() >= MAX_CLASSES
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, applications: bool) {
         self.recent.fill(None);
         self.ids.clear();
+        self.applications = applications;
     }
 
     /// The class's number: by its address first, by its value else.
@@ -56,14 +59,14 @@ impl Classes {
         {
             return *id;
         }
-        let id = match self.ids.get(class) {
-            Some(id) => *id,
-            None => {
-                let id = ClassId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
-                self.ids.insert(Arc::clone(class), id);
-                id
-            }
+        // Names of applications that no rule reads must not multiply what is kept.
+        let told_apart = if self.applications || class.application.is_empty() {
+            Arc::clone(class)
+        } else {
+            Arc::new(Class { application: "".into(), ..Class::clone(class) })
         };
+        let next = ClassId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        let id = *self.ids.entry(told_apart).or_insert(next);
         *slot = Some((Arc::clone(class), id));
         id
     }
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn equal_classes_have_one_number_and_others_another() {
-        let mut classes = Classes::new(RandomState::with_seeds(1, 2, 3, 4));
+        let mut classes = Classes::new(RandomState::with_seeds(1, 2, 3, 4), true);
         let (a, same, b) = (class("a"), class("a"), class("b"));
         let id = classes.id(&a);
         assert_eq!(classes.id(&same), id);

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::plan::PlanFacts;
 
 /// Roots of conditions whose facts change while the text and its client stay the same.
-pub const LIVE_ROOTS: [&str; 3] = ["session", "time", "params"];
+pub const LIVE_ROOTS: [&str; 4] = ["session", "time", "params", "plan"];
 
 fact_table! {
     /// Who asks: `client.…`.
@@ -37,7 +37,8 @@ impl From<&Class> for ClientFacts {
 
 fact_table! {
     /// What the session did before this statement: `session.…`.
-    #[derive(Clone, Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    #[serde(default)]
     pub struct SessionFacts {
         /// A transaction block is open.
         always in_transaction: bool = false;
@@ -66,7 +67,8 @@ fact_table! {
 
 fact_table! {
     /// When it is, in the zone of the policy: `time.…`.
-    #[derive(Clone, Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    #[serde(default)]
     pub struct TimeFacts {
         /// Hour of the day, 0 to 23.
         always hour: u32 = 0;
@@ -131,7 +133,7 @@ impl CatalogFacts {
 ///
 /// [`super::Guard::judge`] needs none of it: what it cannot know yet (session, time, parameters, client) stands open in
 /// [`super::Judgement::live`], and [`super::settle`] gives the verdict of a run. Only what the policies read has to be
-/// filled in: [`super::policy::Policies::reads_session`], `reads_time` (`now`), `reads_params`, `reads_share` (`who`).
+/// filled in: [`super::policy::Policies::reads_session`], `reads_time` (`now`), `reads_params`, `reads_plan`, `reads_share` (`who`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Circumstances<'a> {
     pub catalog: Option<&'a Catalog>,

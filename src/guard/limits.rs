@@ -61,6 +61,21 @@ impl Limits {
         *self == Self::default()
     }
 
+    /// The same bounds, whichever rules set them: to compare those of two versions of the policies.
+    #[must_use]
+    pub fn without_rules(&self) -> Self {
+        fn plain<T: Copy>(bound: &Bound<T>) -> Bound<T> {
+            Bound { rule: 0, ..*bound }
+        }
+        Self {
+            timeout: self.timeout.as_ref().map(plain),
+            rows: self.rows.as_ref().map(plain),
+            bytes: self.bytes.as_ref().map(plain),
+            rates: self.rates.iter().map(plain).collect(),
+            concurrency: self.concurrency.iter().map(plain).collect(),
+        }
+    }
+
     /// Bytes that it keeps alive.
     pub(super) fn size(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.rates) + size_of_val(&*self.concurrency)

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
+mod bypass_tests;
 mod cache;
 pub mod catalog;
 pub mod catalog_text;
@@ -17,6 +19,7 @@ pub mod plan;
 pub mod policy;
 pub mod route;
 pub mod rules;
+pub mod shadow;
 pub mod sql;
 #[cfg(test)]
 mod tests;
@@ -131,7 +134,7 @@ pub struct Class {
     pub application: Box<str>,
     pub standard_conforming_strings: bool,
     /// The client's encoding is one in which every byte below 0x80 is ASCII (UTF8, LATIN1, SQL_ASCII, …).
-    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`.
+    /// In the others (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with any other byte is `unparsed`: a session masks it.
     pub ascii_safe_encoding: bool,
 }
 
@@ -197,4 +200,6 @@ pub struct Judgement {
     pub set: Box<[(Box<str>, Box<str>)]>,
     /// The text to run instead.
     pub rewrite: Option<Arc<str>>,
+    /// It holds for the very text, not for others of its shape.
+    pub of_one_text: bool,
 }

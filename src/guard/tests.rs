@@ -205,6 +205,76 @@ proptest::proptest! {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    /// The same where rules read literals: texts of one shape have verdicts of their own.
+    #[test]
+    fn caches_change_nothing_where_literals_are_read(texts in proptest::collection::vec(
+        "(SELECT a FROM t WHERE|DELETE FROM t WHERE)( 1=1| 1=2| id = 7| NOT 1=2| 'a'='b')( AND id = 5| OR 1=1| OR 2=1| AND 1=1|)( LIMIT 5|)( OFFSET 5000| OFFSET 5|)", 1..30
+    )) {
+        let class = class_of("app");
+        let strict = policy::Pack::find("strict").unwrap();
+        let mut used = guard_with(Policies::load(&[strict.source()]).unwrap());
+        for text in texts.iter().chain(&texts) {
+            let fresh = evaluate(used.policies(), &class, text.as_bytes(), &GuardLimits::default(), &Circumstances::default()).judgement;
+            let cached = used.judge(text.as_bytes(), &class);
+            proptest::prop_assert_eq!(format!("{:?}", &*cached), format!("{:?}", fresh));
+        }
+        proptest::prop_assert!(texts.len() < 25 || used.counters().l2_hits > 0);
+    }
+}
+
+#[test]
+fn other_policies_are_another_generation_and_judge_what_was_seen_anew() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    let text = b"UPDATE orders SET state = 'open'";
+    (0..3).for_each(|_| assert_eq!(guard.judge(text, &class).action, Action::Block));
+    let before = guard.generation();
+    guard.set_policies(Arc::new(Policies::baseline().observing()));
+    assert_ne!(guard.generation(), before);
+    assert_eq!(guard.judge(text, &class).action, Action::Allow);
+}
+
+#[test]
+fn a_canary_is_asked_once_about_what_the_caches_answer_and_decides_nothing() {
+    let (mut guard, class) = (guard(), class_of("app"));
+    assert!(guard.take_report().is_none());
+    let (text, same_shape) = (b"UPDATE orders SET state = 'open'", b"UPDATE orders SET state = 'shut'");
+    let _ = guard.judge(text, &class);
+    guard.set_shadow(Some(Arc::new(Policies::baseline().observing())));
+    for text in [text, same_shape, text] {
+        assert_eq!(guard.judge(text, &class).action, Action::Block);
+    }
+    let _ = guard.judge(b"SELECT 1", &class);
+    let report = guard.take_report().unwrap();
+    assert_eq!((report.judged, report.differing, report.skipped, report.rows.len()), (2, 1, 0, 1));
+    let ((rule, now, then), sample) = report.rows.iter().next().unwrap();
+    assert_eq!(
+        format!("{rule}: {now} -> {then}, {}", sample.statements),
+        "write-without-where: block -> block (observed), 1"
+    );
+    assert_eq!(guard.take_report().unwrap().judged, 0, "what was told is not told again");
+    guard.set_shadow(None);
+    assert!(guard.take_report().is_none());
+}
+
+#[test]
+fn applications_are_told_apart_only_by_rules_that_read_them() {
+    let of = |application: &str| {
+        Arc::new(Class { application: application.into(), ..Class::clone(&class_of("app")) })
+    };
+    let rule = "[[rule]]\nname = \"r\"\nonly = { applications = [\"web*\"] }\naction = \"block\"\n";
+    let mut guard = guard_with(load(rule));
+    assert_eq!(guard.judge(b"SELECT 1", &of("web1")).action, Action::Block);
+    assert_eq!(guard.judge(b"SELECT 1", &of("cron")).action, Action::Allow);
+    guard.set_policies(Arc::new(Policies::baseline()));
+    for (n, application) in ["web1", "cron", "else"].iter().enumerate() {
+        let _ = guard.judge(b"SELECT 2", &of(application));
+        let counters = guard.counters();
+        assert_eq!(counters.l1_hits + counters.l2_hits, n as u64, "{application}");
+    }
+}
+
 #[test]
 fn a_rule_that_reads_the_session_is_asked_at_the_run() {
     let mut guard = guard_with(load(

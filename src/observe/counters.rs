@@ -435,16 +435,9 @@ mod tests {
             assert_eq!(*kind as usize, index);
             assert_eq!(serde_json::to_value(kind).ok(), Some(serde_json::Value::from(*label)));
         }
-        for (action, label) in [
-            (Action::Allow, "allow"),
-            (Action::Set, "set"),
-            (Action::Limit, "limit"),
-            (Action::Rewrite, "rewrite"),
-            (Action::Warn, "warn"),
-            (Action::Route, "route"),
-            (Action::Block, "block"),
-        ] {
-            assert_eq!(ACTIONS[action as usize], label);
+        use Action::{Allow, Block, Limit, Rewrite, Route, Set, Warn};
+        for action in [Allow, Set, Limit, Rewrite, Warn, Route, Block] {
+            assert_eq!(ACTIONS[action as usize], action.name());
         }
         for (bit, (effect, _)) in Effects::PINS.iter().enumerate() {
             assert_eq!(effect.0, 1 << bit);

@@ -37,6 +37,7 @@ pub struct Meters {
     /// 0 nothing loaded yet, 1 the last load succeeded, 2 it failed.
     policies: AtomicU8,
     policies_loaded: AtomicI64,
+    policy_generation: AtomicI64,
 }
 
 /// The outcome of the last load of the policies.
@@ -45,6 +46,8 @@ pub struct PolicyLoad {
     pub success: bool,
     /// Seconds since 1970 of the last load that succeeded; 0 if none did.
     pub timestamp: i64,
+    /// The version in force.
+    pub generation: i64,
 }
 
 /// What fingerprints cost, each with its database's name.
@@ -66,6 +69,7 @@ impl Meters {
             ranking: Mutex::new(Ranking::new(bounds.tracked_fingerprints, bounds.top_fingerprints)),
             policies: AtomicU8::new(0),
             policies_loaded: AtomicI64::new(0),
+            policy_generation: AtomicI64::new(0),
         })
     }
 
@@ -94,6 +98,11 @@ impl Meters {
         self.policies.store(if success { 1 } else { 2 }, Ordering::Relaxed);
     }
 
+    /// This version of the policies is in force.
+    pub fn policy_generation(&self, generation: u32) {
+        self.policy_generation.store(generation.into(), Ordering::Relaxed);
+    }
+
     /// None before the first load.
     #[must_use]
     pub fn last_policy_load(&self) -> Option<PolicyLoad> {
@@ -101,7 +110,9 @@ impl Meters {
             0 => return None,
             state => state == 1,
         };
-        Some(PolicyLoad { success, timestamp: self.policies_loaded.load(Ordering::Relaxed) })
+        let timestamp = self.policies_loaded.load(Ordering::Relaxed);
+        let generation = self.policy_generation.load(Ordering::Relaxed);
+        Some(PolicyLoad { success, timestamp, generation })
     }
 
     pub(super) fn label_pairs(&self) -> usize {
@@ -171,6 +182,9 @@ mod tests {
         assert_eq!(meters.last_policy_load(), None);
         meters.policy_load(true, UNIX_EPOCH + Duration::from_secs(7));
         meters.policy_load(false, UNIX_EPOCH + Duration::from_secs(9));
-        assert_eq!(meters.last_policy_load(), Some(PolicyLoad { success: false, timestamp: 7 }));
+        assert_eq!(
+            meters.last_policy_load(),
+            Some(PolicyLoad { success: false, timestamp: 7, generation: 0 })
+        );
     }
 }

@@ -114,6 +114,8 @@ metrics! {
         "1 if the last load of the policies succeeded, 0 if the ones before it stayed.";
     POLICY_RELOAD_TIMESTAMP: Gauge "policy_reload_timestamp" []
         "When policies were last loaded successfully, in seconds since 1970.";
+    POLICY_GENERATION: Gauge "policy_generation" []
+        "The version of the policies in force, as SHOW POLICY_VERSIONS counts them.";
     TLS_EXPIRY: Gauge "tls_certificate_expiry_seconds" []
         "When the certificate shown to clients expires, in seconds since 1970.";
     LOG_DROPPED: Counter "log_dropped_total" []
@@ -349,6 +351,7 @@ fn guard(whole: &Whole<'_>, totals: &Totals, meters: &Meters) {
     if let Some(load) = meters.last_policy_load() {
         whole.gauge(&POLICY_RELOAD_SUCCESS, &[], f64::from(u8::from(load.success)));
         whole.gauge(&POLICY_RELOAD_TIMESTAMP, &[], load.timestamp as f64);
+        whole.gauge(&POLICY_GENERATION, &[], load.generation as f64);
     }
 }
 

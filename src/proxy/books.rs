@@ -31,8 +31,12 @@ impl<'a> Books<'a> {
 
 impl Ledger for Books<'_> {
     fn judged(&mut self, judgement: &Judgement) {
+        if judgement.hits.is_empty() {
+            return;
+        }
+        let rules = self.thread.rules.borrow();
         for hit in &judgement.hits {
-            self.thread.meters.verdict(&self.thread.shared.rules, hit.rule, hit.action, hit.enforced);
+            self.thread.meters.verdict(&rules, hit.rule, hit.action, hit.enforced);
         }
     }
 

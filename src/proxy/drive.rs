@@ -22,6 +22,7 @@ pub(super) use super::closed::Closed;
 use super::deadlines::Note;
 use super::mailbox::Mailbox;
 use super::pipe::Pipe;
+use super::policies;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
 use crate::guard::{Effects, Lane};
 use crate::observe::counters::{ClientState, Timeout};
@@ -199,7 +200,7 @@ impl Drive {
 
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
-        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_repairing());
+        let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_waited_for());
         !self.held && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
@@ -238,6 +239,7 @@ impl Drive {
         } else if server.carry.capacity() > 0 {
             server.carry = Vec::new();
         }
+        self.carry_ready |= server.backend.take_looked();
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
@@ -268,6 +270,10 @@ impl Drive {
             if self.session.settle(&mut server.backend, &mut up, &mut books) {
                 return server.pipe.send(up.bytes(), cx).map_err(|e| self.server_lost(&e));
             }
+        }
+        if server.backend.take_wait() {
+            self.carry_ready = true;
+            return Ok(());
         }
         self.pinned.note(&self.ident.primary.node, self.session.holds());
         if self.session.releases() && server.pipe.unsent() == 0 {
@@ -355,6 +361,7 @@ impl Drive {
         let thread = Rc::clone(&self.thread);
         let ident = Rc::clone(&self.ident);
         let mut from = 0;
+        policies::follow(&thread, work);
         loop {
             let mut up = Outlet::new(input, &mut work.spill);
             if let Some(server) = &mut self.server
@@ -374,7 +381,7 @@ impl Drive {
                 ledger: &mut books,
                 max_statement_bytes: thread.shared.max_statement_bytes,
                 prepared_bytes: thread.shared.prepared_bytes,
-                replicas: ident.may_route,
+                replicas: ident.may_route && work.routes,
                 reuse_unnamed: ident.reuse_unnamed,
                 refused_pins: thread.shared.refused_pins,
                 may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),
@@ -402,7 +409,7 @@ impl Drive {
             };
             self.stirred |= fed.consumed > 0;
             match fed.step {
-                Step::More => return (fed.consumed, self.release_if_idle(work, cx)),
+                Step::More | Step::Answer => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
                 Step::Wait => {
                     self.held = true;

@@ -22,7 +22,7 @@ use crate::pool::key::LoginKey;
 use crate::pool::open::{self, OpenError};
 use crate::pool::reset::{self, AskError};
 use crate::pool::{ClientId, Entered, Grant, KeyPool, NOBODY, Pinned, Server, Waiting, Worth};
-use crate::session::{Mode, ParamSet, Session, ascii_safe};
+use crate::session::{Mode, ParamSet, Session};
 use crate::wire::reply::{self, Severity};
 use crate::wire::sqlstate;
 
@@ -128,10 +128,11 @@ async fn prepare(thread: &Rc<Thread>, admitted: Box<Admitted>) -> Option<Drive> 
     {
         return None;
     }
-    let session = match own {
+    let mut session = match own {
         Some(_) => replication::session(&ident),
         None => Session::new(ident.mode, Arc::clone(&ident.class), Arc::clone(&ident.settings)),
     };
+    session.speak(ident.reported("client_encoding").unwrap_or_default());
     let pipe = Pipe::new(stream);
     let mut drive = Drive::new(Rc::clone(thread), ident, pipe, session, mailbox, registered, leftover);
     own.into_iter().for_each(|server| drive.dedicate(server));
@@ -224,16 +225,14 @@ pub(super) fn ident(
 ) -> Ident {
     let value = |name: &str| reported.iter().find(|(n, _)| n.as_ref() == name).map(|(_, v)| v.as_ref());
     let conforming = value("standard_conforming_strings") != Some("off");
-    let encoding = value("client_encoding").is_none_or(ascii_safe);
     let shared = &thread.shared;
-    let application =
-        if shared.reads_application { settings.get("application_name").unwrap_or_default() } else { "" };
+    let application = settings.get("application_name").unwrap_or_default();
     let class = Class {
         user: key.user.clone(),
         database: key.database.clone(),
         application: application.into(),
         standard_conforming_strings: conforming,
-        ascii_safe_encoding: encoding,
+        ascii_safe_encoding: true,
     };
     let replicas: Vec<_> = shared.replicas.iter().map(|node| node.pool(&key.user, &key.database)).collect();
     let mode = match pool.terms.pool_mode {
@@ -245,7 +244,7 @@ pub(super) fn ident(
     Ident {
         class: Arc::new(class),
         settings,
-        may_route: shared.may_route && mode != Mode::Session,
+        may_route: !shared.replicas.is_empty() && mode != Mode::Session,
         reuse_unnamed: pool.terms.reuse_unnamed,
         schema: shared.schema(&key.database),
         custom_settings: RefCell::default(),

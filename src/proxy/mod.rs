@@ -33,6 +33,8 @@ pub mod crowd;
 pub mod pipe;
 /// What is counted.
 mod books;
+/// Which policies a thread goes by.
+mod policies;
 /// What is logged of clients.
 pub(crate) mod client_log;
 mod closed;

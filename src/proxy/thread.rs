@@ -18,6 +18,8 @@ use super::mailbox::Mailbox;
 use super::startup::Front;
 use crate::admin::Console;
 use crate::config::{Settings, Times};
+use crate::control::learned::Inbox;
+use crate::control::policies::{Published, Store};
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
@@ -44,7 +46,7 @@ pub struct Shared {
     pub front: Arc<Front>,
     pub console: Console,
     pub meters: Arc<Meters>,
-    pub rules: RuleMap,
+    pub policies: Arc<Store>,
     /// Clients by the process id and the head of the key they were given.
     pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
@@ -56,9 +58,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     pub max_statement_bytes: usize,
     pub prepared_bytes: usize,
-    /// Some policy may route to a replica, and there is one.
-    pub may_route: bool,
-    pub reads_application: bool,
+    /// Statements for an allow-list that learns.
+    pub learned: Arc<Inbox>,
     /// Told, the catalogs are read again.
     pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
@@ -174,9 +175,7 @@ pub struct Parts {
     pub front: Arc<Front>,
     pub console: Console,
     pub meters: Arc<Meters>,
-    pub rules: RuleMap,
-    pub policies_route: bool,
-    pub reads_application: bool,
+    pub policies: Arc<Store>,
 }
 
 impl Shared {
@@ -185,8 +184,7 @@ impl Shared {
         let settings = parts.settings;
         let limit = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Arc::new(Self {
-            may_route: parts.policies_route && !parts.replicas.is_empty(),
-            reads_application: parts.reads_application,
+            learned: Arc::default(),
             catalog_asked: Arc::default(),
             primary: parts.primary,
             replicas: parts.replicas,
@@ -194,7 +192,7 @@ impl Shared {
             front: parts.front,
             console: parts.console,
             meters: parts.meters,
-            rules: parts.rules,
+            policies: parts.policies,
             mailboxes: DashMap::default(),
             clients: AtomicUsize::new(0),
             crowd: Crowd::default(),
@@ -224,6 +222,8 @@ pub struct Thread {
     /// What is known of statements that run code we do not see.
     pub(super) trust: RefCell<Trust>,
     pub(super) deadlines: Deadlines,
+    /// The counters of the rules that the guard goes by.
+    pub(super) rules: RefCell<RuleMap>,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -235,7 +235,11 @@ pub(super) struct Work {
     pub(super) down: Vec<u8>,
     pub(super) guard: Guard,
     pub(super) statements: Interner,
-    snapshot: snapshot::Reader,
+    pub(super) snapshot: snapshot::Reader,
+    /// What the guard goes by.
+    pub(super) policies: Option<Arc<Published>>,
+    /// Some policy may route to a replica.
+    pub(super) routes: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -251,6 +255,7 @@ pub struct Ident {
     pub settings: Arc<ParamSet>,
     pub primary: Arc<KeyPool>,
     pub replicas: Vec<Arc<KeyPool>>,
+    /// The pool mode lets a statement run elsewhere than its neighbours, and there is a replica.
     pub may_route: bool,
     /// Unnamed statements may be prepared under a name of ours.
     pub reuse_unnamed: bool,
@@ -279,6 +284,8 @@ impl Thread {
             guard,
             statements,
             snapshot,
+            policies: None,
+            routes: false,
         };
         Rc::new(Self {
             deadlines: Deadlines::new(&shared.settings),
@@ -287,6 +294,7 @@ impl Thread {
             meters,
             work: RefCell::new(work),
             trust: RefCell::default(),
+            rules: RefCell::default(),
             idents: RefCell::default(),
             turn: std::cell::Cell::new(0),
         })
@@ -321,6 +329,15 @@ impl Thread {
     pub(super) fn publish_cache_counters(&self) {
         let Ok(work) = self.work.try_borrow() else { return };
         self.meters.caches(&work.guard.counters());
+    }
+
+    /// Hands on what the guard learned.
+    pub(super) fn hand_on_learned(&self) {
+        let Ok(mut work) = self.work.try_borrow_mut() else { return };
+        let learned = work.guard.take_learned();
+        if !learned.is_empty() {
+            self.shared.learned.add(learned);
+        }
     }
 
     /// Takes up catalogs that were published since.

@@ -1,11 +1,12 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, catalogs, cache counters.
+//! minimum, catalogs, cache counters, statements learned.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::deadlines;
+use super::policies;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -28,6 +29,8 @@ async fn chores(thread: Rc<Thread>) {
         }
         thread.take_catalogs();
         thread.publish_cache_counters();
+        thread.hand_on_learned();
+        policies::report(&thread);
     }
 }
 

@@ -187,7 +187,11 @@ fn extent(escape: u8, line: &[u8]) -> Option<Option<usize>> {
     Some(match escape {
         b't' | b'm' | b's' => timestamp(line),
         b'p' | b'P' | b'l' | b'x' | b'Q' => {
-            let digits = line.iter().skip(padding).take_while(|b| b.is_ascii_digit() || (escape == b'Q' && **b == b'-')).count();
+            let digits = line
+                .iter()
+                .skip(padding)
+                .take_while(|b| b.is_ascii_digit() || (escape == b'Q' && **b == b'-'))
+                .count();
             Some(if digits == 0 { 0 } else { padding + digits })
         }
         b'n' => Some(run(|byte| byte.is_ascii_digit() || *byte == b'.')),

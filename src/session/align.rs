@@ -137,20 +137,23 @@ impl ParamSet {
 }
 
 /// A string in SQL, in ASCII: it reads the same in every client encoding and whatever `standard_conforming_strings` is.
+/// (`\U` escapes would not do in a database of encoding `SQL_ASCII`, where the bytes themselves are what counts.)
 pub(super) fn literal(sql: &mut String, value: &str) {
     use std::fmt::Write as _;
+    if !value.is_ascii() {
+        sql.push_str("pg_catalog.convert_from(pg_catalog.decode('");
+        for b in value.bytes() {
+            let _ = write!(sql, "{b:02x}");
+        }
+        sql.push_str("', 'hex'), 'UTF8')");
+        return;
+    }
     sql.push_str("E'");
     for c in value.chars() {
-        match c {
-            '\'' | '\\' => {
-                sql.push(c);
-                sql.push(c);
-            }
-            _ if c.is_ascii() => sql.push(c),
-            _ => {
-                let _ = write!(sql, "\\U{:08x}", u32::from(c));
-            }
+        if matches!(c, '\'' | '\\') {
+            sql.push(c);
         }
+        sql.push(c);
     }
     sql.push('\'');
 }

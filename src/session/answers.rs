@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Ledger;
 use super::backend::{Backend, Desync, Served};
 use super::client::Session;
+use super::columns;
 use super::expect::{Expect, Refusal, Whose, encode_notices};
 use super::outlet::Outlet;
 use crate::guard::{Effects, Judgement};
@@ -63,7 +64,8 @@ impl Backend {
                 }
                 self.rest = h.total;
                 self.rest_tag = h.tag;
-                self.rest_hidden = self.is_ours();
+                self.rest_hidden =
+                    self.is_ours() || matches!(self.queue.front(), Some(Expect::Columns { .. }));
                 self.spoil_probe();
                 self.bytes += h.total as u64;
                 continue;
@@ -115,8 +117,10 @@ impl Backend {
             _ => {}
         }
         if self.is_ours() {
-            if let (b'D', Some(Expect::Probe(probe))) = (tag, self.queue.front_mut()) {
-                probe.row(body);
+            match (tag, self.queue.front_mut()) {
+                (b'D', Some(Expect::Probe(probe))) => probe.row(body),
+                (_, Some(Expect::Told(told))) => told.hear(tag, body),
+                _ => {}
             }
             return Ok(Show::Hide);
         }
@@ -128,8 +132,16 @@ impl Backend {
                 self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
-            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe)) => {
-                self.queue.pop_front();
+            b't' | b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Columns { .. })) => {
+                if tag != b't' {
+                    self.columns_shown(tag, body);
+                }
+                return Ok(Show::Hide);
+            }
+            b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Describe(_))) => {
+                if let Some(Expect::Describe(Some(told))) = self.queue.pop_front() {
+                    columns::note(&told, tag, body);
+                }
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
             b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
@@ -189,6 +201,7 @@ impl Backend {
             self.rows += view::rows(body);
             match body {
                 b"DISCARD ALL\0" => {
+                    self.sql.clear();
                     self.prepared.doubt(); // what is on its way behind it is held
                     self.drop_unnamed();
                     self.settings = Arc::clone(&self.base);
@@ -199,7 +212,13 @@ impl Backend {
                     }
                 }
                 b"DEALLOCATE\0" => self.deallocated += 1,
+                b"PREPARE\0" => {
+                    if let Some(Expect::Execute(Some(j)) | Expect::Query(j)) = self.queue.front() {
+                        s.prepare_done(j);
+                    }
+                }
                 b"DEALLOCATE ALL\0" => {
+                    self.sql.clear();
                     self.prepared.doubt();
                     s.deallocated();
                 }
@@ -262,6 +281,10 @@ impl Backend {
                 s.probed(*probe, self, l);
                 return Ok(Show::Hide);
             }
+            Expect::Told(told) => {
+                self.told(*told, s);
+                return Ok(Show::Hide);
+            }
             Expect::Hidden | Expect::Restore | Expect::HiddenSync => return Ok(Show::Hide),
             _ => {}
         }
@@ -294,12 +317,20 @@ impl Backend {
             Some(Expect::Restore | Expect::HiddenSync) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Query(_) | Expect::Sync) | None => return Show::Pass,
+            Some(Expect::Told(told)) => {
+                told.hear(b'E', body);
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Query(_)) => return self.of_stand_in().map_or(Show::Pass, Show::Replace),
+            Some(Expect::Sync) | None => return Show::Pass,
             Some(Expect::Poison { query: true, refusal }) => return Show::Replace(refusal.clone()),
             _ => {}
         }
         let show = match self.queue.front() {
             Some(Expect::Poison { refusal, .. }) => Show::Replace(refusal.clone()),
+            Some(Expect::Execute(_)) if !self.sql.is_empty() => {
+                self.of_stand_in().map_or(Show::Pass, Show::Replace)
+            }
             Some(Expect::Parse { whose: Whose::Materialised, .. }) if self.next_end_is_ours() => Show::Hide,
             _ if self.is_repairable(body) => {
                 (self.repairing, self.repaired) = (true, true);
@@ -342,7 +373,10 @@ impl Backend {
                 Expect::LocalNotices(j) => encode_notices(j, down),
                 Expect::Deallocated(names) => {
                     let done = std::mem::take(&mut self.deallocated);
-                    names.iter().take(done).for_each(|name| drop(s.close_name(name.as_bytes())));
+                    for name in names.iter().take(done).map(|name| name.as_bytes()) {
+                        s.sql_name_ended(name);
+                        s.close_name(name);
+                    }
                 }
                 _ => {}
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::align::ParamSet;
 use super::expect::{Expect, Queue};
 use super::prepared::Prepared;
+use super::restate::OnServer;
 use crate::guard::{Effects, Lane};
 use crate::wire::backend as view;
 
@@ -64,6 +65,14 @@ pub struct Backend {
     pub(super) epoch: u64,
     /// The client's own names that the server knows for a moment: see `materialise.rs`.
     pub(super) materialised: Vec<Box<[u8]>>,
+    /// The statements of SQL `PREPARE` that it has, of whichever client.
+    pub(super) sql: Vec<OnServer>,
+    /// The client's next message waits for an answer to us.
+    pub(super) waits: bool,
+    /// A Bind waits for an answer about its columns; it has come; they are others.
+    pub(super) looks: bool,
+    pub(super) looked: bool,
+    pub(super) stale: bool,
     /// `DEALLOCATE`s that this query did so far.
     pub(super) deallocated: usize,
     /// The batch under way, to be fed again: see `repair.rs`.
@@ -119,6 +128,11 @@ impl Backend {
             inherited: false,
             epoch: 0,
             materialised: Vec::new(),
+            sql: Vec::new(),
+            waits: false,
+            looks: false,
+            looked: false,
+            stale: false,
             deallocated: 0,
             kept: Vec::new(),
             shown: false,
@@ -147,6 +161,7 @@ impl Backend {
     /// Another client has it from now on; `used`: not the first.
     pub fn inherit(&mut self, used: bool) {
         self.inherited = used;
+        (self.waits, self.looks, self.looked, self.stale) = (false, false, false, false);
     }
 
     /// Something the client waits for, or a transaction that it has open: else what runs is only a question of ours.
@@ -164,7 +179,10 @@ impl Backend {
 
     /// Those answers were read by somebody else, and are of no interest any more.
     pub fn forget_ours(&mut self) {
-        self.queue.clear();
+        for told in self.queue.drain(..).filter_map(Expect::into_told) {
+            self.sql.extend(told.on_server());
+        }
+        self.waits = false;
         self.ended = self.asked;
         (self.rest, self.align_failed, self.failed) = (0, false, false);
         (self.rows, self.bytes) = (0, 0);
@@ -240,6 +258,7 @@ impl Backend {
     /// A `DISCARD ALL` has run: nothing is prepared and every setting is the connection's own.
     pub fn was_reset(&mut self) {
         self.prepared.forget();
+        self.sql.clear();
         self.drop_unnamed();
         self.settings = Arc::clone(&self.base);
     }

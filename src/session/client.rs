@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::Ledger;
 use super::align::ParamSet;
 use super::backend::Backend;
+use super::columns::ToldColumns;
+use super::encoding::Wide;
 use super::expect::{Expect, Refusal, encode_notices};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
 use super::probe::Touched;
 use super::repair::Batch;
+use super::sql_names::{SqlNames, is_mapped};
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
 use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
@@ -58,6 +61,8 @@ pub enum Step {
     Server(Lane),
     /// The present server to come free, then the same bytes again from `consumed`.
     Wait,
+    /// An answer of the present server to us, then the same bytes again from `consumed`.
+    Answer,
     /// The client said goodbye.
     Bye,
 }
@@ -83,6 +88,7 @@ pub(super) const MALFORMED: Fatal =
 #[derive(Debug)]
 pub struct Session {
     pub(super) class: Arc<Class>,
+    pub(super) wide: Option<Wide>,
     /// What the client started with: where `RESET` leads.
     pub(super) startup: Arc<ParamSet>,
     /// The settings as they are now, as far as they are known: what its server is given.
@@ -94,6 +100,8 @@ pub struct Session {
     /// A message was refused: everything up to Sync is dropped.
     pub(super) skipping: bool,
     pub(super) names: Option<Box<Names>>,
+    /// Those of SQL `PREPARE`.
+    pub(super) sql: Option<Box<SqlNames>>,
     pub(super) unnamed: Option<Named>,
     /// The unnamed statement was too large to keep: only the server has it.
     pub(super) unnamed_streamed: bool,
@@ -101,8 +109,9 @@ pub struct Session {
     pub(super) unnamed_recorded: bool,
     /// What the last Bind bound: Execute is accounted to it.
     pub(super) bound: Option<Arc<Judgement>>,
-    /// A judgement passed while there was no server yet.
-    pub(super) judged: Option<Arc<Judgement>>,
+    pub(super) bound_told: Option<ToldColumns>,
+    /// A judgement passed while there was no server yet, and the guard's generation then.
+    pub(super) judged: Option<(u32, Arc<Judgement>)>,
     /// No server is to be had for the message that waits: it is refused with this.
     declined: Option<Box<Refusal>>,
     /// State on its server that the client must not lose.
@@ -133,6 +142,7 @@ impl Session {
     pub fn new(mode: Mode, class: Arc<Class>, startup: Arc<ParamSet>) -> Self {
         Self {
             class,
+            wide: None,
             settings: Arc::clone(&startup),
             startup,
             mode,
@@ -140,10 +150,12 @@ impl Session {
             rest_passes: false,
             skipping: false,
             names: None,
+            sql: None,
             unnamed: None,
             unnamed_streamed: false,
             unnamed_recorded: false,
             bound: None,
+            bound_told: None,
             judged: None,
             declined: None,
             held: Effects::NONE,
@@ -231,6 +243,9 @@ impl Session {
 
     fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
         let deaf = self.skipping || t.link.as_ref().is_some_and(|l| l.error_skip);
+        if !deaf && self.brings_sql_names(env, t) {
+            return Ok(Flow::Stop(Step::Answer));
+        }
         match t.header.tag {
             b'X' => Ok(Flow::Stop(Step::Bye)),
             b'd' | b'c' | b'f' => Ok(self.copy_data(t)),
@@ -276,10 +291,10 @@ impl Session {
         if !oversized && !t.whole() {
             return Ok(Flow::Short);
         }
-        let judgement = match self.judged.take() {
+        let judgement = match self.judged_before(env.guard.generation()) {
             Some(judgement) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
-            None => env.guard.judge(frontend::query(t.body()).ok_or(MALFORMED)?, &self.class),
+            None => self.judge(env, frontend::query(t.body()).ok_or(MALFORMED)?),
         };
         let mut refusal = self.refusal(&judgement);
         let Some(link) = t.link.as_deref_mut() else {
@@ -287,7 +302,7 @@ impl Session {
             // An empty query, too: it is how a client asks whether its server is there.
             if refusal.is_none() {
                 let lane = env.lane(&judgement);
-                self.judged = Some(judgement);
+                self.judged = Some((env.guard.generation(), judgement));
                 return Ok(Flow::Stop(Step::Server(lane)));
             }
             env.ledger.judged(&judgement);
@@ -300,7 +315,7 @@ impl Session {
             return Ok(Flow::Done);
         };
         if link.lane != env.lane(&judgement) && link.must_leave() {
-            self.judged = Some(judgement);
+            self.judged = Some((env.guard.generation(), judgement));
             return Ok(Flow::Stop(Step::Wait));
         }
         env.ledger.judged(&judgement);
@@ -315,7 +330,7 @@ impl Session {
             return Ok(Flow::Done);
         }
         self.notices(&judgement, t);
-        self.takes_effect(env.ledger, &judgement, t);
+        self.will_run(env.ledger, &judgement, frontend::query(t.body()).unwrap_or_default(), t);
         self.materialise(&judgement, t);
         self.set_unnamed(None, t);
         self.stream(t, true);
@@ -358,7 +373,7 @@ impl Session {
         env: &mut Env<'_, L>,
         t: &mut Turn<'_, '_>,
     ) -> Result<Flow, Fatal> {
-        let judgement = env.guard.judge_oversized(&self.class);
+        let judgement = env.guard.judge_function_call(t.header.total, &self.class);
         let mut refusal = self.refusal(&judgement);
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());
@@ -431,7 +446,8 @@ impl Session {
                 "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
             return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
         }
-        if let Some(refusal) = self.refused_pin(judgement.effects.meant()) {
+        let mapped = if is_mapped(judgement) { Effects::SQL_PREPARE } else { Effects::NONE };
+        if let Some(refusal) = self.refused_pin(judgement.effects.meant().without(mapped)) {
             return Some(refusal);
         }
         if self.mode == Mode::Statement && judgement.transaction_control {
@@ -461,19 +477,6 @@ const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, messag
 
 /// A text the server is sure to refuse. It shows in the server's log, so it says what it is.
 pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
-
-/// Every byte below 0x80 is ASCII in this client encoding (PostgreSQL manual, "Supported Character Sets").
-#[must_use]
-pub fn ascii_safe(encoding: &str) -> bool {
-    const UNSAFE: [&str; 7] = ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
-    !UNSAFE.iter().any(|u| u.eq_ignore_ascii_case(encoding))
-}
-
-impl<L: Ledger> Env<'_, L> {
-    pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
-        if self.replicas { judgement.lane } else { Lane::Primary }
-    }
-}
 
 impl Backend {
     /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::columns::ToldColumns;
 use super::names::{ClosedName, Named};
 use super::probe::Probe;
+use super::restate::Told;
 use crate::guard::{Action, Effects, Judgement};
 use crate::wire::reply;
 
@@ -15,6 +17,8 @@ pub(super) enum Refusal {
     Judged(Arc<Judgement>),
     /// We refuse for another reason.
     Fixed(Box<Reason>),
+    /// What the server said at another time: the body of an ErrorResponse.
+    Servers(Box<[u8]>),
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +35,7 @@ impl Refusal {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
+            Self::Servers(body) => reply::message(out, b'E', |out| out.extend_from_slice(body)),
             Self::Judged(judgement) => {
                 if let Some(c) = judgement.complaints.iter().find(|c| c.action == Action::Block) {
                     reply::error_response(
@@ -101,8 +106,13 @@ pub(super) enum Expect {
         effects: Effects,
     },
     Bind,
-    /// RowDescription or NoData (a ParameterDescription may come first).
-    Describe,
+    /// RowDescription or NoData (a ParameterDescription may come first). Of a named statement: to be noted.
+    Describe(Option<ToldColumns>),
+    /// The same, asked by us: hidden.
+    Columns {
+        id: u64,
+        told: ToldColumns,
+    },
     /// CloseComplete.
     Close,
     /// CloseComplete of a statement we evicted: hidden.
@@ -124,6 +134,8 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
+    /// A batch of ours about a statement of SQL `PREPARE`, up to its ReadyForQuery.
+    Told(Box<Told>),
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
     /// its ErrorResponse is replaced. `query`: sent as a Query, so a ReadyForQuery follows.
     Poison {
@@ -165,9 +177,13 @@ impl Expect {
         )
     }
 
+    pub(super) fn into_told(self) -> Option<Told> {
+        if let Self::Told(told) = self { Some(*told) } else { None }
+    }
+
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_))
+        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_) | Self::Told(_))
     }
 }
 

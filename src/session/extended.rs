@@ -12,7 +12,7 @@ use super::names::Named;
 use super::prepared::PREFIX;
 use super::reuse::{close_unnamed, send_named, send_parse, send_unnamed};
 use super::turn::{Flow, Turn};
-use crate::guard::{Effects, Judgement, Lane};
+use crate::guard::{Action, Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::{self, Target};
 use crate::wire::{reply, sqlstate};
@@ -46,14 +46,15 @@ impl Session {
             return Ok(self.parse_oversized(name, env, t));
         }
         let parse = frontend::parse(t.body()).ok_or(MALFORMED)?;
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
             self.refuse(refusal, t);
             return Ok(Flow::Done);
         }
         let taken = !parse.name.is_empty()
-            && self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name));
+            && (self.names.as_ref().is_some_and(|names| names.known.contains_key(parse.name))
+                || self.is_sql_name(parse.name));
         if taken {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
@@ -65,7 +66,9 @@ impl Session {
         };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
-        let named = Named { statement, judgement, serial: 0, reused };
+        let generation = env.guard.generation();
+        let told = (!parse.name.is_empty()).then(Arc::default);
+        let named = Named { statement, judgement, generation, serial: 0, reused, told };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -155,22 +158,16 @@ impl Session {
         let head = body.len() - bind.rest.len();
         let named =
             if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
-        let Some(mut named) = named else { return Ok(self.bind_unknown(bind.statement, t)) };
-        if !named.judgement.like_params.is_empty() {
-            if !t.whole() && t.header.total <= BIND_LOOK_MAX {
-                return Ok(Flow::Short);
-            }
-            named.judgement = with_values(&named.judgement, bind.rest, t.whole());
-            env.ledger.judged(&named.judgement);
-            if let Some(refusal) = self.refusal(&named.judgement) {
-                self.refuse(refusal, t);
-                return Ok(Flow::Done);
-            }
-            self.notices(&named.judgement, t);
+        let Some(mut named) = named else { return Ok(self.bind_unknown(env, bind.statement, t)) };
+        if let Some(flow) = self.columns_may_differ(&named, t) {
+            return Ok(flow);
+        }
+        if let Some(stop) = self.judge_bind(bind.statement, &mut named, bind.rest, env, t) {
+            return Ok(stop);
         }
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
-            self.takes_effect(env.ledger, &named.judgement, t);
+            self.will_run(env.ledger, &named.judgement, named.statement.text(), t);
         }
         let tentative = self.is_tentative(&named);
         self.materialise_for(&named.judgement, t);
@@ -193,8 +190,44 @@ impl Session {
             link.queue.push_back(Expect::Bind);
             self.stream_from(HEADER + head, t);
         }
-        self.bound = Some(named.judgement);
+        (self.bound, self.bound_told) = (Some(named.judgement), named.told);
         Ok(Flow::Done)
+    }
+
+    /// What was judged when it was prepared, judged again where the verdict may be another now: with these values, or
+    /// by policies that came since.
+    fn judge_bind<L: Ledger>(
+        &mut self,
+        name: &[u8],
+        named: &mut Named,
+        rest: &[u8],
+        env: &mut Env<'_, L>,
+        t: &mut Turn<'_, '_>,
+    ) -> Option<Flow> {
+        let generation = env.guard.generation();
+        let anew = named.generation != generation;
+        if anew {
+            named.judgement = self.judge(env, named.statement.text());
+        }
+        // What is blocked only now stays prepared, and is refused each time.
+        let blocked = named.judgement.action == Action::Block;
+        if !anew && !blocked && named.judgement.like_params.is_empty() {
+            return None;
+        }
+        if !named.judgement.like_params.is_empty() && !t.whole() && t.header.total <= BIND_LOOK_MAX {
+            return Some(Flow::Short);
+        }
+        if anew {
+            self.judged_anew(name, &named.judgement, generation);
+        }
+        named.judgement = with_values(&named.judgement, rest, t.whole());
+        env.ledger.judged(&named.judgement);
+        if let Some(refusal) = self.refusal(&named.judgement) {
+            self.refuse(refusal, t);
+            return Some(Flow::Done);
+        }
+        self.notices(&named.judgement, t);
+        None
     }
 
     /// Passes what of the message stands behind its first `head` bytes.
@@ -206,10 +239,13 @@ impl Session {
     }
 
     /// A name we don't know: made by SQL `PREPARE` on a pinned server, or not at all. The server knows.
-    fn bind_unknown(&mut self, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
+    fn bind_unknown<L: Ledger>(&mut self, env: &mut Env<'_, L>, name: &[u8], t: &mut Turn<'_, '_>) -> Flow {
         if let Some(refusal) = foreign(name) {
             self.refuse(refusal, t);
             return Flow::Done;
+        }
+        if let Some(runs) = self.runs(name) {
+            self.takes_effect(env.ledger, &runs, t);
         }
         if let Some(link) = t.link.as_deref_mut() {
             link.unsynced = true;
@@ -218,7 +254,7 @@ impl Session {
             }
             link.queue.push_back(Expect::Bind);
         }
-        self.bound = None;
+        (self.bound, self.bound_told) = (None, None);
         self.stream(t, true);
         Flow::Done
     }
@@ -250,7 +286,11 @@ impl Session {
             Target::Statement(name) => name,
             Target::Portal(_) => {
                 link.unsynced = true;
-                link.queue.push_back(if closes { Expect::Close } else { Expect::Describe });
+                link.queue.push_back(if closes {
+                    Expect::Close
+                } else {
+                    Expect::Describe(self.bound_told.clone())
+                });
                 t.pass();
                 return Ok(Flow::Done);
             }
@@ -264,6 +304,7 @@ impl Session {
             if name.is_empty() {
                 self.set_unnamed(None, t);
             }
+            self.closes_sql_name(name);
             if let Some(link) = t.link.as_deref_mut() {
                 if name.is_empty() {
                     link.drop_unnamed();
@@ -286,6 +327,7 @@ impl Session {
             return self.refuse(refusal, t);
         }
         let tentative = named.as_ref().is_some_and(|named| self.is_tentative(named));
+        let told = named.as_ref().and_then(|named| named.told.clone());
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
         match named {
@@ -306,7 +348,7 @@ impl Session {
             }
         }
         if let Some(link) = t.link.as_deref_mut() {
-            link.queue.push_back(Expect::Describe);
+            link.queue.push_back(Expect::Describe(told));
         }
     }
 
@@ -335,7 +377,7 @@ impl Session {
 
     /// Refuses a message of the extended protocol: the client gets the error in its place, everything up to
     /// its Sync is dropped, and a transaction that is open fails on the server, too.
-    fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
         self.skipping = true;
         match t.link.as_deref_mut() {
             Some(link) if !link.idle() => {
@@ -377,7 +419,7 @@ impl Session {
             return false;
         }
         let Some(parse) = frontend::parse(t.body()) else { return false };
-        let judgement = env.guard.judge(parse.text, &self.class);
+        let judgement = self.judge(env, parse.text);
         let Some(refusal) = self.refusal(&judgement) else { return false };
         env.ledger.judged(&judgement);
         self.refuse(refusal, t);
@@ -398,13 +440,16 @@ impl Session {
                 b'S' => return if routed { Lane::Replica } else { Lane::Primary },
                 b'P' => match frontend::parse(body) {
                     Some(parse) if parse.text.len() <= env.max_statement_bytes => {
-                        env.guard.judge(parse.text, &self.class).lane
+                        self.judge(env, parse.text).lane
                     }
                     _ => return Lane::Primary,
                 },
                 b'B' => match frontend::bind(body) {
                     Some(bind) if bind.statement.is_empty() => continue,
                     Some(bind) => match self.lookup(bind.statement) {
+                        Some(named) if named.generation != env.guard.generation() => {
+                            self.judge(env, named.statement.text()).lane
+                        }
                         Some(named) => named.judgement.lane,
                         None => return Lane::Primary,
                     },

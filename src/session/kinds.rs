@@ -11,6 +11,8 @@ pub enum Treatment {
     Followed,
     /// Holds the server until it is gone; the server is asked behind every statement that may have ended it.
     Held,
+    /// The same, but holds the server where what is there can't be made again: asked of the server.
+    Mapped,
     /// Holds the server until `DISCARD ALL`, or until the client leaves: nobody can look at it.
     HeldForGood,
 }
@@ -91,8 +93,9 @@ pub static KINDS: [StateKind; Effects::PINS.len()] = [
     kind(
         Effects::SQL_PREPARE,
         "SQL `PREPARE`",
-        Treatment::Held,
-        "`DEALLOCATE`",
+        Treatment::Mapped,
+        "`DEALLOCATE`. It is prepared anew on another server. One in a text of several statements, or made by code that \
+         is not seen, or under settings of the transaction alone, holds the server, and so do more than 64.",
         Some("EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
     ),
     kind(
@@ -142,12 +145,12 @@ pub fn table() -> String {
     );
     for (kind, (_, label)) in KINDS.iter().zip(Effects::PINS) {
         let becomes = match kind.treatment {
-            Treatment::Followed => "goes with the client",
+            Treatment::Followed | Treatment::Mapped => "goes with the client",
             Treatment::Held => "holds the server until it is gone",
             Treatment::HeldForGood => "holds the server",
         };
         let ends = match (kind.treatment, kind.ends) {
-            (Treatment::Followed, ends) => ends.to_owned(),
+            (Treatment::Followed | Treatment::Mapped, ends) => ends.to_owned(),
             (_, "") => "`DISCARD ALL`, the client's end".to_owned(),
             (_, ends) => format!("{ends}; `DISCARD ALL`, the client's end"),
         };
@@ -165,7 +168,8 @@ mod tests {
         for (kind, (effect, label)) in KINDS.iter().zip(Effects::PINS) {
             assert_eq!(kind.effect, effect, "{label}");
             assert_eq!(kind.shows.is_some(), Effects::SHOWN.has(effect), "{label}");
-            assert_eq!(kind.shows.is_some(), kind.treatment == Treatment::Held, "{label}");
+            let asked = matches!(kind.treatment, Treatment::Held | Treatment::Mapped);
+            assert_eq!(kind.shows.is_some(), asked, "{label}");
         }
     }
 }

@@ -63,9 +63,6 @@ impl Session {
 
     /// Behind a statement that deallocates some of the client's names, if it succeeds.
     pub(super) fn deallocates(&mut self, judgement: &Judgement, t: &mut Turn<'_, '_>) {
-        if judgement.prepared.is_empty() || self.names.is_none() {
-            return;
-        }
         let gone: Vec<_> =
             judgement.prepared.iter().filter(|(_, gone)| *gone).map(|(name, _)| name.clone()).collect();
         if let Some(link) = t.link.as_deref_mut()

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::client::Session;
+use super::columns::ToldColumns;
 use super::expect::{Expect, Refusal};
 use super::statement::Statement;
 use super::turn::Turn;
@@ -17,10 +18,14 @@ use crate::wire::sqlstate;
 pub(super) struct Named {
     pub(super) statement: Arc<Statement>,
     pub(super) judgement: Arc<Judgement>,
+    /// The guard's when it was judged.
+    pub(super) generation: u32,
     /// Counts this client's named Parses: one that was taken back is told from a later one of the same name.
     pub(super) serial: u64,
     /// The client's unnamed statement, under our name on the servers: see `reuse.rs`.
     pub(super) reused: bool,
+    /// The columns the client was told; `None`: it has no name.
+    pub(super) told: Option<ToldColumns>,
 }
 
 /// The client's named statements. Most clients have none: boxed and absent until the first.
@@ -63,6 +68,22 @@ impl Names {
 impl Session {
     pub(super) fn lookup(&self, name: &[u8]) -> Option<Named> {
         self.names.as_ref()?.known.get(name).cloned()
+    }
+
+    /// What was judged while there was no server yet, if it still holds.
+    pub(super) fn judged_before(&mut self, generation: u32) -> Option<Arc<Judgement>> {
+        self.judged.take().filter(|(then, _)| *then == generation).map(|(_, judgement)| judgement)
+    }
+
+    /// It was judged by what holds now.
+    pub(super) fn judged_anew(&mut self, name: &[u8], judgement: &Arc<Judgement>, generation: u32) {
+        let named = match name {
+            [] => self.unnamed.as_mut(),
+            name => self.names.as_mut().and_then(|names| names.known.get_mut(name)),
+        };
+        if let Some(named) = named {
+            (named.judgement, named.generation) = (Arc::clone(judgement), generation);
+        }
     }
 
     /// A Parse of this name is sent.
@@ -125,6 +146,7 @@ impl Session {
 
     /// Every prepared statement is gone, but for those whose Parse is still on its way.
     pub(super) fn deallocated(&mut self) {
+        self.forget_sql_names();
         let Some(names) = self.names.as_mut() else { return };
         if names.tentative.is_empty() {
             self.names = None;

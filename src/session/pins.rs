@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Mode, Session, ascii_safe};
+use super::client::{Mode, Session};
 use super::expect::{Expect, Refusal};
 use super::outlet::Outlet;
+use super::sql_names::prepares;
 use super::turn::Turn;
 use crate::guard::{Class, Effects, Judgement};
 use crate::wire::frame::HEADER;
@@ -62,6 +63,28 @@ impl Session {
         if j.effects.is_none() {
             return;
         }
+        if j.effects.has(Effects::NAMES_PREPARED) {
+            return self.takes_effect_by_name(ledger, j, t);
+        }
+        self.takes_effect_itself(ledger, j, t);
+    }
+
+    /// SQL `PREPARE` runs nothing; `EXECUTE` runs what was prepared.
+    fn takes_effect_by_name<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
+        if let Some((prepare, _)) = prepares(j) {
+            return self.takes_effect_itself(ledger, &prepare, t);
+        }
+        for (name, _) in j.prepared.iter().filter(|(_, gone)| !gone) {
+            match self.runs(name.as_bytes()) {
+                Some(runs) if runs.effects.has(Effects::NAMES_PREPARED) => {}
+                Some(runs) => self.takes_effect_itself(ledger, &runs, t),
+                None => self.suspect = self.suspect.and(UNSEEN),
+            }
+        }
+        self.takes_effect_itself(ledger, j, t);
+    }
+
+    fn takes_effect_itself<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
         j.custom_settings.iter().for_each(|name| ledger.custom_setting(name));
         self.wears |= j.effects.meant().has_any(WEARS);
         self.sequences(ledger, j, t);
@@ -103,6 +126,9 @@ impl Session {
         }
         if j.effects.has(Effects::ENDS) {
             new = new.and(self.held.and(self.asked).common(Effects::SHOWN));
+            if j.effects.has(Effects::NAMES_PREPARED) && self.has_sql_names() {
+                new = new.and(Effects::SQL_PREPARE);
+            }
         }
         let alone = t.link.as_ref().is_some_and(|link| link.idle()) && !j.transaction_control;
         if j.effects.has(Effects::RESET_ALL) && !(alone && j.statements == 1) {
@@ -173,7 +199,7 @@ impl Session {
         let mut class = Class::clone(&self.class);
         match name {
             "standard_conforming_strings" => class.standard_conforming_strings = value == "on",
-            "client_encoding" => class.ascii_safe_encoding = ascii_safe(value),
+            "client_encoding" => return self.speak(value),
             _ => return,
         }
         if class != *self.class {
@@ -185,6 +211,9 @@ impl Session {
 /// A temporary schema, libraries, whatever is not seen.
 pub(super) const WEARS: Effects =
     Effects::TEMP_TABLE.and(Effects::LIBRARY).and(Effects::OPAQUE).and(Effects::UNPARSED);
+
+/// What a statement may leave of which nothing is known but that it could be prepared.
+const UNSEEN: Effects = Effects::SHOWN.and(Effects::SETTING).and(Effects::ANY_SETTING);
 
 /// May give a sequence its next value.
 const MOVES: Effects = Effects::MOVES_SEQUENCE.and(Effects::CALLS).and(Effects::ANY_SETTING);

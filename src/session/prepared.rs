@@ -144,6 +144,12 @@ impl Prepared {
         self.held.values_mut().for_each(|entry| entry.batch = DOUBTFUL);
     }
 
+    pub(super) fn doubt_one(&mut self, id: u64) {
+        if let Some(entry) = self.held.get_mut(&id) {
+            entry.batch = DOUBTFUL;
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.held.len() + self.left.len()

@@ -16,6 +16,7 @@ use super::expect::Expect;
 use super::kinds;
 use super::outlet::Outlet;
 use super::pins::WEARS;
+use super::sql_names;
 use crate::guard::Effects;
 use crate::wire::{backend as view, frontend};
 
@@ -50,6 +51,8 @@ pub(super) struct Probe {
     /// What the texts themselves are about: no statement that runs unseen code is to blame for it.
     meant: Effects,
     all: bool,
+    /// Statements of SQL `PREPARE` are listed.
+    lists: bool,
     touched: Touched,
     rows: Vec<Vec<Option<Box<str>>>>,
     bytes: usize,
@@ -81,6 +84,7 @@ impl Probe {
             meant: suspect,
             unshown: suspect.pins().without(Effects::SHOWN).without(Effects::SETTING),
             all: blind || suspect.has(Effects::ANY_SETTING) || touched.names.len() > MANY,
+            lists: false,
             touched,
             rows: Vec::new(),
             bytes: 0,
@@ -107,6 +111,9 @@ impl Probe {
         }
         if self.all {
             sql.push_str(LISTED);
+        }
+        if self.lists {
+            sql.push_str(sql_names::LISTED);
         }
         sql
     }
@@ -150,11 +157,15 @@ impl Probe {
         for name in &self.touched.names {
             values.push((name.as_ref(), columns.next()?.as_deref()));
         }
+        let mut prepared = Vec::new();
         for row in listed {
-            let [Some(name), Some(value)] = row.as_slice() else { return None };
-            values.push((name.as_ref(), Some(value.as_ref())));
+            match row.as_slice() {
+                [Some(name), Some(value)] => values.push((name.as_ref(), Some(value.as_ref()))),
+                [Some(name), Some(text), _] => prepared.push((name.as_ref(), text.as_ref())),
+                _ => return None,
+            }
         }
-        Some(Answer { held, values })
+        Some(Answer { held, values, prepared })
     }
 }
 
@@ -162,6 +173,8 @@ struct Answer<'a> {
     held: Effects,
     /// `None`: there is no such setting.
     values: Vec<(&'a str, Option<&'a str>)>,
+    /// Statements of SQL `PREPARE`: name and text.
+    prepared: Vec<(&'a str, &'a str)>,
 }
 
 impl Session {
@@ -189,6 +202,7 @@ impl Session {
             self.hold(probe.unshown, ledger);
             return false;
         }
+        probe.lists = probe.kinds.has(Effects::SQL_PREPARE) && self.asks_for_sql_names(suspect, link, up);
         let sql = probe.sql(&self.class.user);
         up.add(|v| frontend::put_query(v, sql.as_bytes()));
         link.drop_unnamed();
@@ -204,16 +218,21 @@ impl Session {
             return self.ask_again(probe);
         }
         let answer = if probe.failed { None } else { probe.answer() };
-        let Some(Answer { held, values }) = answer else {
+        let Some(Answer { mut held, values, prepared }) = answer else {
             // Not known is held: until DISCARD ALL, or for good.
             let settings = !probe.touched.names.is_empty() || probe.all;
             let asked = probe.kinds.and(if settings { Effects::SETTING } else { Effects::NONE });
             return self.hold(asked.and(probe.unshown), ledger);
         };
+        if probe.lists {
+            held = held.without(Effects::SQL_PREPARE);
+            if self.learn_sql_names(&prepared, link) {
+                held = held.and(Effects::SQL_PREPARE);
+            }
+        }
         let held_before = self.held;
-        self.held = self.held.without(probe.kinds);
-        let utf8 = link.reported().any(|(name, value)| name == "client_encoding" && value == "UTF8");
-        let readable = utf8 || values.iter().all(|(_, value)| value.is_none_or(str::is_ascii));
+        self.held = self.held.without(probe.kinds.without(held)); // what stays is not a new pin
+        let readable = link.speaks_utf8() || values.iter().all(|(_, value)| value.is_none_or(str::is_ascii));
         let before = Arc::clone(&self.settings);
         if readable {
             self.learn(&values, probe.all, link);

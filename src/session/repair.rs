@@ -64,7 +64,7 @@ impl Backend {
         let ends = self.queue.iter().filter(|e| e.ends_ready()).count();
         view::field(body, b'C') == Some(b"0A000")
             && view::field(body, b'R') == Some(ROUTINE)
-            && matches!(self.queue.front(), Some(Expect::Bind | Expect::Describe))
+            && matches!(self.queue.front(), Some(Expect::Bind | Expect::Describe(_)))
             && matches!(self.queue.back(), Some(Expect::Sync))
             && ends == 1
             && self.status == b'I'
@@ -75,7 +75,7 @@ impl Backend {
 
     /// The client must not be heard before its last batch is fed again.
     #[must_use]
-    pub fn is_repairing(&self) -> bool {
+    pub(super) fn is_repairing(&self) -> bool {
         self.repairing
     }
 

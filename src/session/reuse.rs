@@ -18,7 +18,7 @@ use crate::guard::{Effects, Judgement, Kind};
 use crate::wire::frontend;
 
 /// What makes a text's meaning uncertain within its own session.
-const UNCERTAIN: Effects = Effects::SCHEMA
+pub(super) const UNCERTAIN: Effects = Effects::SCHEMA
     .and(Effects::LOCAL_SETTING)
     .and(Effects::SETTING)
     .and(Effects::RESET_ALL)

@@ -35,6 +35,7 @@ impl Backend {
                     self.prepared.restore(id, serial);
                 }
                 Some(Expect::Execute(Some(judgement))) => self.account(&judgement, ledger),
+                Some(Expect::Columns { .. }) => self.looked(),
                 Some(Expect::Query(_) | Expect::Poison { query: true, .. }) => self.ended += 1,
                 _ => {}
             }

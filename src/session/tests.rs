@@ -6,3 +6,4 @@ mod policies;
 mod properties;
 mod pump;
 mod relay;
+mod sql_names;

@@ -1,8 +1,10 @@
 //! One message of a client on its way to its server.
 
+use super::Ledger;
 use super::backend::Backend;
-use super::client::Step;
+use super::client::{Env, Step};
 use super::outlet::Outlet;
+use crate::guard::{Judgement, Lane};
 use crate::wire::frame::{HEADER, Header};
 
 /// One message on its way.
@@ -34,4 +36,11 @@ pub(super) enum Flow {
     Done,
     Short,
     Stop(Step),
+}
+
+impl<L: Ledger> Env<'_, L> {
+    /// Where it may run.
+    pub(super) fn lane(&self, judgement: &Judgement) -> Lane {
+        if self.replicas { judgement.lane } else { Lane::Primary }
+    }
 }

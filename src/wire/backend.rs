@@ -38,6 +38,39 @@ pub fn data_row(body: &[u8]) -> Option<std::vec::IntoIter<Option<&[u8]>>> {
     rest.is_empty().then(|| values.into_iter())
 }
 
+/// Two `RowDescription`s of the same names and types, whichever tables they come from.
+#[must_use]
+pub fn same_columns(one: &[u8], other: &[u8]) -> bool {
+    matches!((columns(one), columns(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// Equal for those that [`same_columns`] takes for equal.
+#[must_use]
+pub fn columns_hash(body: &[u8]) -> Option<u64> {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = ahash::RandomState::with_seeds(1, 3, 5, 7).build_hasher();
+    let (_, mut rest) = body.split_first_chunk::<2>()?;
+    while !rest.is_empty() {
+        let (name, behind) = rest.split_at_checked(rest.iter().position(|&b| b == 0)?)?;
+        hasher.write(name);
+        hasher.write(behind.get(7..17)?);
+        rest = behind.get(19..)?;
+    }
+    Some(hasher.finish())
+}
+
+/// Name, and type with its length and modifier.
+fn columns(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (name, behind) = rest.split_at_checked(rest.iter().position(|&b| b == 0)?)?;
+        columns.push((name, behind.get(7..17)?));
+        rest = behind.get(19..)?;
+    }
+    rest.is_empty().then_some(columns)
+}
+
 /// Rows of a `CommandComplete`: the last word of its tag, 0 where it has none.
 #[must_use]
 pub fn rows(body: &[u8]) -> u64 {

@@ -150,13 +150,31 @@ async fn a_database_of_bytes() {
     compare("SQL_ASCII", "UTF8", "é".as_bytes()).await;
 }
 
-/// Few server connections between clients of different encodings. (One of SJIS keeps its own: there a backslash may
-/// be half a letter, and the text counts as unparsed.)
+/// A letter whose second byte is a backslash, a letter or a digit.
+const WIDE: [(&str, &[u8]); 8] = [
+    ("SJIS", b"\x95\x5c"),
+    ("SHIFT_JIS_2004", b"\x95\x5c\xb1"),
+    ("BIG5", b"\xa5\x5c"),
+    ("GBK", b"\xd5\x5c"),
+    ("UHC", b"\x81\x41"),
+    ("GB18030", b"\xd5\x5c"),
+    ("GB18030", b"\x81\x39\xee\x39"),
+    ("JOHAB", b"\xd9\xa1"),
+];
+
+#[tokio::test]
+async fn letters_that_look_like_ascii() {
+    for (encoding, word) in WIDE {
+        compare("UTF8", encoding, word).await;
+    }
+}
+
+/// One server connection between clients of different encodings.
 #[tokio::test]
 async fn clients_of_several_encodings_share_a_server() {
-    let sluice = start(database("UTF8"), 2);
+    let sluice = start(database("UTF8"), 1);
     let mut clients = Vec::new();
-    for (encoding, word) in TABLE[..3].iter().chain(&E_ACUTE) {
+    for (encoding, word) in TABLE[..3].iter().chain(&E_ACUTE).chain(&WIDE) {
         clients.push((login(&sluice, sluice.port, encoding).await, *encoding, *word));
     }
     for _ in 0..3 {
@@ -204,17 +222,23 @@ async fn an_application_may_name_itself_in_its_own_encoding() {
 /// What a start-up packet says beyond ASCII holds on a server that another encoding was used on before.
 #[tokio::test]
 async fn start_up_settings_beyond_ascii_survive_other_encodings() {
-    let sluice = start(database("UTF8"), 1);
-    let mut other = login(&sluice, sluice.port, "LATIN1").await;
+    survive(database("UTF8"), "LATIN1").await;
+    survive(database("SQL_ASCII"), "SQL_ASCII").await;
+    survive(database("EUC_JP"), "SJIS").await;
+}
+
+async fn survive(database: Database<'static>, encoding: &str) {
+    let sluice = start(database, 1);
+    let mut other = login(&sluice, sluice.port, encoding).await;
     let database = &sluice.database;
-    let more = [("my.setting", "é表"), ("client_encoding", "UTF8")];
+    let more = [("my.setting", "表表"), ("client_encoding", "UTF8")];
     let mut raw =
         Raw::login(sluice.port, &database.user, &database.password, &database.name, &more).await.unwrap();
     for _ in 0..2 {
-        other.send(&query("SELECT '{}'", b"\xe9")).await;
-        other.until_ready().await;
+        other.send(&query("SELECT '{}'", if encoding == "SJIS" { b"\x95\x5c" } else { b"\xe9" })).await;
+        assert!(other.until_ready().await.iter().any(|f| f.tag == b'D'));
         let frames = raw.query("SHOW my.setting").await;
         let row = frames.iter().find(|f| f.tag == b'D').unwrap_or_else(|| panic!("{frames:?}"));
-        assert_eq!(row.columns(), [Some("é表".to_owned())]);
+        assert_eq!(row.columns(), [Some("表表".to_owned())]);
     }
 }

@@ -124,11 +124,16 @@ async fn logs_of_all_formats_are_counted_exactly() {
     play(&server.session().await).await;
     server.written("really the end").await;
     let policy = server.file("policy.toml", POLICY.as_bytes());
-    let loose = server.file("loose.toml", b"[[rule]]\nname = 'where'\nfinds = 'write-without-where'\naction = 'warn'\n");
+    let loose = server
+        .file("loose.toml", b"[[rule]]\nname = 'where'\nfinds = 'write-without-where'\naction = 'warn'\n");
     let policies = ["--policies", path(&policy)];
     for (format, log) in &server.formats {
         let found = report(&[&policies[..], &[path(log)]].concat(), None);
-        assert_eq!((&found["logs"][0]["format"], &found["logs"][0]["broken"]), (&(*format).into(), &0.into()), "{found}");
+        assert_eq!(
+            (&found["logs"][0]["format"], &found["logs"][0]["broken"]),
+            (&(*format).into(), &0.into()),
+            "{found}"
+        );
         assert_eq!(ours(&found)["calls"], 14, "{format}: {found}");
         assert_eq!((&found["failed"], &found["unparsed"]["calls"]), (&3.into(), &1.into()), "{format}");
         // DELETE, and two patterns that only the parameters tell.
@@ -146,21 +151,32 @@ async fn logs_of_all_formats_are_counted_exactly() {
             report(&[&policies[..], &["--format", format, "-"]].concat(), Some(&bytes)),
         ];
         for again in again {
-            assert_eq!((&again["total"]["calls"], &again["policies"]), (&found["total"]["calls"], &found["policies"]));
+            assert_eq!(
+                (&again["total"]["calls"], &again["policies"]),
+                (&found["total"]["calls"], &found["policies"])
+            );
         }
         let later = report(&[&policies[..], &["--since", "2100-01-01", path(log)]].concat(), None);
-        assert_eq!((&later["total"]["calls"], &later["logs"][0]["left_out"]), (&0.into(), &found["total"]["calls"]));
+        assert_eq!(
+            (&later["total"]["calls"], &later["logs"][0]["left_out"]),
+            (&0.into(), &found["total"]["calls"])
+        );
     }
     let log = &server.formats[1].1;
     let compared = report(&[&policies[..], &["--compare", path(&loose), path(log)]].concat(), None);
     let moved = compared["moves"].as_array().unwrap();
-    assert!(moved.iter().any(|m| m["compare"] == "warn" && m["policies"] == "block" && m["calls"] == 1), "{moved:?}");
+    assert!(
+        moved.iter().any(|m| m["compare"] == "warn" && m["policies"] == "block" && m["calls"] == 1),
+        "{moved:?}"
+    );
     assert_eq!(compared["differences"].as_array().unwrap().len(), 3);
     // For people, and for CI.
     let all = [&policies[..], &["--compare", path(&loose), "--fail-on", "block", path(log)]].concat();
     let (out, error, code) = replay(&all, None);
     assert_eq!((code, error.contains("--fail-on block: 3 statements")), (1, true), "{error}");
-    for part in ["What would have been done", "blocked", "By rule", "What differs", "By application", "DELETE FROM t"] {
+    for part in
+        ["What would have been done", "blocked", "By rule", "What differs", "By application", "DELETE FROM t"]
+    {
         assert!(out.contains(part), "{part}: {out}");
     }
     let (_, error, code) = replay(&["--policies", path(&loose), "--fail-on", "block", path(log)], None);
@@ -189,14 +205,19 @@ async fn plans_come_from_the_primary_and_nothing_runs() {
     let flags = ["--policies", path(&policy), "--primary", &url, "--explain-rate", "200", path(&log)];
     let found = report(&flags, None);
     let asked = &found["explain"];
-    assert_eq!((&asked["statements"], &asked["generic"], &asked["failed"]), (&5.into(), &1.into(), &1.into()), "{asked}");
+    assert_eq!(
+        (&asked["statements"], &asked["generic"], &asked["failed"]),
+        (&5.into(), &1.into(), &1.into()),
+        "{asked}"
+    );
     assert!(asked["faults"][0].as_str().unwrap().contains("gone"), "{asked}");
     assert_eq!(rule(&found, "scan")["calls"], 5, "{found}");
     let plans = found["plans"].as_array().unwrap();
     let advice = plans[0]["advice"][0]["statement"].as_str().unwrap_or_else(|| panic!("{found}"));
     assert!(advice.contains("CREATE INDEX") && advice.contains("(k)"), "{advice}");
     assert_eq!(plans[0]["plan"]["seq_scan_rows"], 50_000);
-    let rows: i64 = session.query_one("SELECT count(*) FROM big WHERE name <> 'x'", &[]).await.unwrap().get(0);
+    let rows: i64 =
+        session.query_one("SELECT count(*) FROM big WHERE name <> 'x'", &[]).await.unwrap().get(0);
     assert_eq!(rows, 50_000);
     let (out, _, code) = replay(&flags, None);
     assert!(code == 0 && out.contains("What the planner says") && out.contains("CREATE INDEX"), "{out}");
@@ -204,13 +225,15 @@ async fn plans_come_from_the_primary_and_nothing_runs() {
 
 #[test]
 fn what_cannot_be_done_is_said_at_once() {
-    let (_, error, code) = replay(&["--since", "soon", "--log-line-prefix", "%z", "/nowhere/a.log", "/"], None);
+    let (_, error, code) =
+        replay(&["--since", "soon", "--log-line-prefix", "%z", "/nowhere/a.log", "/"], None);
     assert_eq!(code, 2);
     for part in ["--since", "--log-line-prefix", "/nowhere/a.log", "is a directory"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     let (_, error, code) = replay(&["-"], Some(b"nothing that is a log\n"));
     assert!(code == 2 && error.contains("--format"), "{error}");
-    let (_, error, code) = replay(&["-"], Some(b"2026-11-21 10:00:00.000 UTC [1] LOG:  checkpoint starting: time\n"));
+    let (_, error, code) =
+        replay(&["-"], Some(b"2026-11-21 10:00:00.000 UTC [1] LOG:  checkpoint starting: time\n"));
     assert!(code == 2 && error.contains("log_min_duration_statement"), "{error}");
 }

@@ -189,3 +189,48 @@ async fn a_stale_plan_is_mended_where_nothing_was_shown() {
     query(&mut raw, "ROLLBACK").await.unwrap();
     assert_eq!(described(&mut raw, "s").await.unwrap(), [["1", "2"]]);
 }
+
+/// A driver that keeps the columns gets the error also where the server has the statement no more, or never had.
+#[tokio::test]
+async fn kept_columns_are_not_others_where_a_statement_is_prepared_anew() {
+    crate::needs_proxy!();
+    let sluice = proxy().pool_size(1).setting("[pool]\nmax_prepared_statements = 1").start();
+    let mut raw = sluice.raw().await;
+    query(&mut raw, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+    raw.send(&[msg::parse("s", "SELECT * FROM t", &[]), msg::describe_statement("s"), msg::sync()].concat())
+        .await;
+    assert_eq!(tags(&raw.until_ready().await), "1tTZ");
+    prepare(&mut raw, "other", "SELECT 'other'").await;
+    assert_eq!(named(&mut raw, "s").await, one("1"));
+    let direct = sluice.database.direct().await;
+    direct.batch_execute("ALTER TABLE t ADD b int DEFAULT 2").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(named(&mut raw, "other").await, one("other"));
+        for _ in 0..2 {
+            assert_eq!(named(&mut raw, "s").await, Err("0A000".to_owned()));
+        }
+    }
+    // In one batch with others, in a transaction.
+    query(&mut raw, "BEGIN").await.unwrap();
+    let batch =
+        [msg::bind("", "other", &[]), msg::execute("", 0), msg::bind("", "s", &[]), msg::execute("", 0)];
+    raw.send(&[batch.concat(), msg::sync()].concat()).await;
+    assert_eq!(tags(&raw.until_ready().await), "2DCEZ");
+    assert_eq!(named(&mut raw, "other").await, Err("25P02".to_owned()));
+    query(&mut raw, "ROLLBACK").await.unwrap();
+    // As they were, and asked for again.
+    direct.batch_execute("ALTER TABLE t DROP b").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(named(&mut raw, "s").await, one("1"));
+        assert_eq!(named(&mut raw, "other").await, one("other"));
+    }
+    direct.batch_execute("ALTER TABLE t ADD b int DEFAULT 2").await.unwrap();
+    assert_eq!(described(&mut raw, "s").await.unwrap(), [["1", "2"]]);
+    assert_eq!(named(&mut raw, "other").await, one("other"));
+    assert_eq!(named(&mut raw, "s").await.unwrap(), [["1", "2"]]);
+    // What can't be prepared any more says why.
+    direct.batch_execute("DROP TABLE t").await.unwrap();
+    assert_eq!(named(&mut raw, "other").await, one("other"));
+    assert_eq!(named(&mut raw, "s").await, Err("42P01".to_owned()));
+    assert_eq!(named(&mut raw, "other").await, one("other"));
+}

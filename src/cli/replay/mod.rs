@@ -140,8 +140,8 @@ impl Plan {
         let mut sets = Vec::new();
         let compared = (!args.compare.is_empty()).then_some(("--compare", &args.compare));
         for (name, paths) in [("--policies", &args.policies)].into_iter().chain(compared) {
-            match super::read_policies(paths) {
-                Ok(policies) => sets.push(set(name, paths, policies)),
+            match crate::control::policies::read(paths) {
+                Ok(loaded) => sets.push(set(name, paths, loaded.policies)),
                 Err(mut found) => problems.append(&mut found),
             }
         }

@@ -119,3 +119,23 @@ pub(super) static AGGREGATES: &[&str] = &[
     "regr_syy", "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "var_pop", "var_samp",
     "variance", "xmlagg",
 ];
+
+/// Those of [`READ_ONLY`] that may give another value for each row.
+pub(super) static VOLATILE: &[&str] = &[
+    "array_sample",
+    "array_shuffle",
+    "clock_timestamp",
+    "gen_random_uuid",
+    "pg_database_size",
+    "pg_indexes_size",
+    "pg_partition_ancestors",
+    "pg_partition_tree",
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_total_relation_size",
+    "random",
+    "random_normal",
+    "timeofday",
+    "uuidv4",
+    "uuidv7",
+];

@@ -3,7 +3,7 @@
 //! A name resolves by `search_path` and argument types, which a text does not tell. `pg_catalog` comes
 //! first unless the session says otherwise, so an unqualified built-in name is taken for the built-in.
 
-use super::catalog::{AGGREGATES, READ_ONLY};
+use super::catalog::{AGGREGATES, READ_ONLY, VOLATILE};
 use super::effects::of_setting;
 use super::names::Qualified;
 use super::walk::Found;
@@ -13,6 +13,11 @@ use crate::guard::sql::parse::{CoercionForm, ConstValue, Node, nodes};
 /// Known to change nothing on any server.
 pub(super) fn is_read_only(function: Qualified<'_>) -> bool {
     function.is_builtin() && READ_ONLY.binary_search(&function.name).is_ok()
+}
+
+/// Known to give one value for all rows of a statement.
+pub(super) fn is_stable(function: Qualified<'_>) -> bool {
+    is_read_only(function) && VOLATILE.binary_search(&function.name).is_err()
 }
 
 pub(super) fn is_aggregate(call: &nodes::FuncCall, function: Qualified<'_>) -> bool {
@@ -127,6 +132,7 @@ mod tests {
     fn the_lists_are_sorted_for_the_binary_search() {
         assert!(READ_ONLY.is_sorted_by(|a, b| a < b));
         assert!(AGGREGATES.is_sorted_by(|a, b| a < b));
+        assert!(VOLATILE.is_sorted_by(|a, b| a < b));
     }
 
     #[test]

@@ -2,30 +2,54 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::sql::{Refusal, parse};
+use super::sql::{Comments, Refusal, comments, parse};
 
+mod alter;
 mod catalog;
+mod change;
+mod constants;
 mod ddl;
+#[cfg(test)]
+mod ddl_tests;
 mod effects;
+mod filters;
 mod functions;
 #[cfg(test)]
 mod hostile_tests;
 mod kinds;
+mod levels;
+mod locks;
 mod names;
+mod new_objects;
 mod patterns;
 mod predicates;
+mod queries;
+#[cfg(test)]
+mod read_tests;
 mod readonly;
 mod relations;
 mod scope;
+mod security;
+#[cfg(test)]
+mod security_tests;
 mod statement;
 mod table;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod types;
+mod views;
 mod walk;
+mod writes;
 
-pub use ddl::{Change, ColumnDefault};
-pub use predicates::{Comparison, Operand, Predicate};
+pub use change::{Change, ColumnDefault, WORDS};
+pub use locks::{Lock, TableLock};
+pub use predicates::{Comparison, Operand, Predicate, Relation, Role};
+pub use security::Unions;
+pub(in crate::guard) use security::is_catalog_name;
 pub use table::Facts;
+pub use types::widens;
+pub(in crate::guard) use views::with_views;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +85,8 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
                 tree.statements().map(|node| statement::facts(node, text.len())).collect();
             let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
             statements.iter_mut().for_each(|facts| facts.statements = count);
+            new_objects::mark(&mut statements);
+            remarks(&mut statements, &comments(text, standard_conforming_strings));
             statements
         }))
         .map_err(|_| Refusal::ParserFailed)
@@ -68,5 +94,21 @@ pub fn read(text: &[u8], options: &ReadOptions) -> Reading {
     match statements {
         Ok(statements) => Reading { statements, refusal: None },
         Err(refusal) => Reading { statements: vec![Facts::unparsed(text.len())], refusal: Some(refusal) },
+    }
+}
+
+/// Gives each statement what the comments of the text tell.
+fn remarks(statements: &mut [Facts], comments: &Comments<'_>) {
+    let Comments { count, trailing, last_block, line } = *comments;
+    if count == 0 {
+        return;
+    }
+    let tags = last_block.map(tags::of).unwrap_or_default();
+    for facts in statements {
+        facts.comments = count;
+        facts.trailing_comment = trailing;
+        facts.tags.clone_from(&tags);
+        facts.line_comment =
+            line.map(|(behind, line)| (behind, tags::bounded(&String::from_utf8_lossy(line))));
     }
 }

@@ -33,15 +33,23 @@ impl Names {
     }
 
     pub(super) fn add_qualified(&mut self, schema: Option<&str>, name: &str) {
-        match schema {
-            Some(schema) => self.add(&format!("{schema}.{name}")),
-            None => self.add(name),
+        let Some(schema) = schema else { return self.add(name) };
+        let is = |known: &str| {
+            known.len() == schema.len() + 1 + name.len()
+                && known.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) == Some(name)
+        };
+        if self.list.len() >= FEW || !self.list.iter().any(|known| is(known)) {
+            self.add(&format!("{schema}.{name}"));
         }
     }
 
     /// A name of PostgreSQL's own catalog is among them.
     pub(super) fn has_builtin(&self, name: &str) -> bool {
         self.list.iter().any(|known| known.strip_prefix("pg_catalog.").unwrap_or(known) == name)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(String::as_str)
     }
 
     pub(super) fn into_vec(self) -> Vec<String> {
@@ -85,6 +93,11 @@ impl<'a> Qualified<'a> {
     pub(super) fn is_builtin(self) -> bool {
         matches!(self.schema, None | Some("pg_catalog"))
     }
+}
+
+/// A type's own name as the grammar writes it, without its schema: `int4`, `text`.
+pub(super) fn of_type(name: &nodes::TypeName) -> Option<&str> {
+    name.names().iter().next_back().and_then(nodes::String::sval)
 }
 
 /// `pg_temp` stands for the session's own temporary schema, `pg_temp_3` names one.

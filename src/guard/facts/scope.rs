@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::guard::sql::parse::nodes;
+use crate::guard::sql::parse::{Node, nodes};
 
 /// Names a scope; the outermost, without any `WITH`, is [`Scopes::NONE`].
 pub(super) type ScopeId = u32;
 
 struct Clause<'a> {
-    /// Each name's place in its clause.
-    places: BTreeMap<&'a str, u32>,
+    /// Each name's place in its clause, and its query.
+    places: BTreeMap<&'a str, (u32, Node<'a>)>,
     outer: ScopeId,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Scopes<'a> {
         let count = with.ctes().len() as u32;
         for (place, query) in with.ctes().iter().enumerate() {
             if let Some(name) = query.ctename() {
-                places.entry(name).or_insert(place as u32);
+                places.entry(name).or_insert((place as u32, query.ctequery()));
             }
         }
         let clause = self.clauses.len() as u32;
@@ -64,17 +64,22 @@ impl<'a> Scopes<'a> {
     }
 
     /// Whether an unqualified name is a common table expression in this scope.
-    pub(super) fn knows(&self, mut scope: ScopeId, name: &str) -> bool {
+    pub(super) fn knows(&self, scope: ScopeId, name: &str) -> bool {
+        self.query(scope, name).is_some()
+    }
+
+    /// The query of that name.
+    pub(super) fn query(&self, mut scope: ScopeId, name: &str) -> Option<Node<'a>> {
         // Number 0 is no scope, so that scope n stands at n - 1.
         while let Some(Scope { clause, visible }) =
             scope.checked_sub(1).and_then(|index| self.scopes.get(index as usize))
         {
-            let Some(clause) = self.clauses.get(*clause as usize) else { return false };
-            if clause.places.get(name).is_some_and(|place| place < visible) {
-                return true;
+            let clause = self.clauses.get(*clause as usize)?;
+            if let Some((_, query)) = clause.places.get(name).filter(|(place, _)| place < visible) {
+                return Some(*query);
             }
             scope = clause.outer;
         }
-        false
+        None
     }
 }

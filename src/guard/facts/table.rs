@@ -1,7 +1,9 @@
 //! The facts of a statement: the only list. docs/FACTS.md is made of it.
 
-use super::ddl::Change;
-use super::predicates::Predicate;
+use super::change::Change;
+use super::locks::TableLock;
+use super::predicates::{Predicate, Relation};
+use super::security::Unions;
 use crate::guard::fact::fact_table;
 use crate::guard::{Effects, Kind};
 
@@ -15,15 +17,17 @@ fact_table! {
         always kind: Kind = Kind::Unparsed;
         /// Provably changes nothing: no data-modifying CTE, `INTO`, row lock, function not known to be harmless.
         always read_only: bool = false;
-        /// Why it is not provably read-only: `insert`, `update`, `delete`, `merge`, `select into`, `row lock`,
-        /// `function F`, `sequence F`, `advisory lock F`, `copy from`, `copy to file`, `explain analyze`, `do`, `call`,
-        /// `ddl`, `unparsed`, `other`. Empty if it is.
+        /// Why it is not provably read-only: `insert`, `update`, `delete`, `merge`, `data-modifying with`, `select into`,
+        /// `row lock`, `function F`, `sequence F`, `advisory lock F`, `operator`, `sampling method`, `copy from`,
+        /// `copy to stdout`, `copy to file`, `copy to program`, `explain analyze`, `do`, `call`, `execute`, `ddl`,
+        /// `transaction`, `set`, `function call` (the protocol's message), `unparsed`, `other`. Empty if it is.
         always not_read_only: Vec<String> = vec!["unparsed".to_owned()];
         /// Relations as written, schema-qualified where the text does so; CTE names left out.
         fact tables: Vec<String> = Vec::new();
         /// Those it reads.
         fact tables_read: Vec<String> = Vec::new();
-        /// Those whose rows it writes: targets of `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `COPY FROM`, `TRUNCATE`, `INTO`.
+        /// Those it writes: targets of `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `COPY FROM`, `TRUNCATE`, `INTO`, and what a
+        /// definition creates, changes or drops.
         fact tables_written: Vec<String> = Vec::new();
         /// Columns it reads, as `table.column` where an alias or a single relation tells the table, else as written.
         fact columns: Vec<String> = Vec::new();
@@ -92,18 +96,27 @@ fact_table! {
         fact function_columns: Vec<String> = Vec::new();
         /// Columns that a filter compares through a cast of the column.
         fact cast_columns: Vec<String> = Vec::new();
-        /// Columns that a filter compares by equality (`=`, `IN`, `= ANY`, `IS NULL`), where it must hold (not under `OR`).
+        /// Columns that a filter compares by equality (`=`, `IN`, `= ANY`, `IS NULL`) with something else than their own
+        /// row, where it must hold: not under `OR` or `NOT`, nor on the kept side of an outer join.
         fact equality_columns: Vec<String> = Vec::new();
         /// Columns that a filter compares at all.
         fact filter_columns: Vec<String> = Vec::new();
         /// Every comparison of a filter, for detectors.
         inner predicates: Vec<Predicate> = Vec::new();
+        /// Every relation in a `FROM` or as target, as often as it is named, for detectors.
+        #[serde(skip)]
+        inner relations: Vec<Relation> = Vec::new();
         /// The `WHERE` of the statement itself, or of an `UPDATE` or `DELETE` in it, holds for every row: `true`, `1 = 1`.
         fact always_true: bool = false;
         /// An `OR` has a side that is always true: `OR 1=1`, `OR 'a'='a'`, `OR true`.
         fact tautology: bool = false;
         /// Rows of the longest `VALUES`.
         fact rows: u32 = 0;
+        /// Another query or relation decides how many rows are written: `INSERT … SELECT … FROM`, `UPDATE … FROM`,
+        /// `DELETE … USING`, `MERGE`.
+        inner bulk_source: bool = false;
+        /// A `LIMIT` stands at any level.
+        inner any_limit: bool = false;
         /// An `INSERT` names no columns.
         fact insert_without_columns: bool = false;
         /// It has an `ON CONFLICT`.
@@ -111,8 +124,11 @@ fact_table! {
         /// It has a `RETURNING`.
         fact returning: bool = false;
         /// Strongest lock on a table that it takes: `access share`, `row share`, `row exclusive`,
-        /// `share update exclusive`, `share`, `share row exclusive`, `exclusive`, `access exclusive`; empty: none.
+        /// `share update exclusive`, `share`, `share row exclusive`, `exclusive`, `access exclusive`; empty: none. Tables
+        /// that the same text makes do not count.
         fact lock: String = String::new();
+        /// The locks of its definitions, table by table.
+        inner table_locks: Vec<TableLock> = Vec::new();
         /// It stands under `EXPLAIN`.
         fact explain: bool = false;
         /// It stands under `EXPLAIN ANALYZE`: it runs.
@@ -127,8 +143,9 @@ fact_table! {
         fact rewrites: bool = false;
         /// It says `CONCURRENTLY`.
         fact concurrently: bool = false;
-        /// What a `DO`, a function's body or an `EXECUTE` of a string does is not known.
-        fact opaque: bool = false;
+        /// It runs or defines code that is not seen: `DO`, `CALL`, a function's body given as a string, `LOAD`,
+        /// `CREATE EXTENSION`, a function that runs SQL given as text (`dblink`, `query_to_xml`); all that is unparsed.
+        always opaque: bool = true;
         /// A column, relation or function that only the catalogs have: `pg_…`, `information_schema`.
         fact catalog: bool = false;
         /// Highest parameter number.
@@ -145,8 +162,18 @@ fact_table! {
         always bytes: u32 = 0;
         /// Settings of the session that it sets or resets by name, lower case; not those of `SET LOCAL`.
         fact settings: Vec<String> = Vec::new();
-        /// Settings that it sets, resets or reads by name in any way (`SET`, `SET LOCAL`, `set_config`, `ALTER … SET`).
+        /// Settings that it sets, resets or reads in any way (`SET`, `SHOW`, `set_config`, `ALTER … SET`), lower case;
+        /// `all` of `RESET ALL`, `?` where the text does not show the name.
         fact settings_named: Vec<String> = Vec::new();
+        /// Changes of roles and rights: `grant`, `revoke`, `create role`, `alter role`, `drop role`, `set role`,
+        /// `set session authorization`, `alter default privileges`, `alter owner`, `drop owned`, `security definer`,
+        /// `row security`, `user mapping`.
+        fact privileges: Vec<String> = Vec::new();
+        /// The arms of its unions, for detectors.
+        inner union_arms: Unions = Unions::default();
+        /// What follows a `--` that ends the text, and whether it stands right behind a literal; for detectors.
+        #[serde(skip)]
+        inner line_comment: Option<(bool, String)> = None;
         /// Settings of the application's own that it names, to set or to read.
         #[serde(skip)]
         inner custom_settings: Vec<Box<str>> = Vec::new();

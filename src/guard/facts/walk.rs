@@ -3,13 +3,17 @@
 //! The walk keeps its own stack of work: a tree as deep as the grammar allows costs no thread stack.
 
 use super::Facts;
+use super::filters;
 use super::functions;
+use super::levels::{LevelId, Levels, LinkId, Must, Owner};
+use super::locks::{self, Lock};
 use super::names::{Names, Qualified};
 use super::patterns::{self, Pattern};
+use super::readonly::Against;
 use super::scope::{ScopeId, Scopes};
-use super::{effects, relations};
+use super::{ddl, effects, relations, security, writes};
 use crate::guard::Effects;
-use crate::guard::sql::parse::{self, Node, SetOperation, SubLinkType, nodes};
+use crate::guard::sql::parse::{self, BoolExprType, Node, SubLinkType, nodes};
 
 /// Whether a `*` in a target list counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,44 @@ pub(super) enum Star {
     Innocent,
 }
 
+/// Where in its query a node stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) level: LevelId,
+    /// Queries around it.
+    pub(super) depth: u32,
+    /// In a `WHERE` or `ON`.
+    pub(super) filter: bool,
+    /// As a condition of a `WHERE`, `ON` or `HAVING`, not in an operand of one.
+    pub(super) condition: bool,
+    /// As a condition there that filters rows of relations.
+    pub(super) boolean: bool,
+    /// What the condition must hold for.
+    pub(super) must: Must,
+    /// The condition that it may connect relations by.
+    pub(super) link: LinkId,
+}
+
+impl Place {
+    const TOP: Self = Self {
+        level: Levels::NONE,
+        depth: 0,
+        filter: false,
+        condition: false,
+        boolean: false,
+        must: Must::ALL,
+        link: 0,
+    };
+
+    pub(super) fn in_level(self, level: LevelId) -> Self {
+        Self { level, depth: self.depth, ..Self::TOP }
+    }
+    /// In a subquery of it.
+    pub(super) fn deeper(self) -> Self {
+        Self { depth: self.depth.saturating_add(1), level: self.level, ..Self::TOP }
+    }
+}
+
 /// What a node's surroundings say of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
@@ -28,10 +70,24 @@ pub(super) struct Context {
     pub(super) star: Star,
     /// In the body of a rule or function: it does not run now.
     pub(super) body: bool,
+    pub(super) place: Place,
 }
 
 impl Context {
-    pub(super) const TOP: Self = Self { scope: Scopes::NONE, star: Star::Counts, body: false };
+    pub(super) const TOP: Self =
+        Self { scope: Scopes::NONE, star: Star::Counts, body: false, place: Place::TOP };
+
+    /// In a query's condition.
+    pub(super) fn filter(self, must: Must) -> Self {
+        self.at(Place { filter: true, condition: true, boolean: true, must, link: 0, ..self.place })
+    }
+    /// In a condition on groups.
+    pub(super) fn having(self) -> Self {
+        self.at(Place { condition: true, ..self.place })
+    }
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
 
     pub(super) fn star(self, star: Star) -> Self {
         let star = if self.star == Star::Innocent { Star::Innocent } else { star };
@@ -45,7 +101,12 @@ pub(super) struct Found {
     /// Facts that are written as they are found; the fields below end up in others of its fields.
     pub(super) facts: Facts,
     pub(super) tables: Names,
+    pub(super) written: writes::Written,
+    /// Strongest lock of its queries; that of its definitions stands in the facts.
+    pub(super) query_lock: Option<Lock>,
     pub(super) functions: Names,
+    pub(super) columns: Names,
+    pub(super) tables_read: Names,
     pub(super) select_star: bool,
     pub(super) unfiltered_write: bool,
     pub(super) joins: u32,
@@ -53,6 +114,8 @@ pub(super) struct Found {
     pub(super) group_by: bool,
     pub(super) distinct: bool,
     pub(super) for_update: bool,
+    /// A row lock waits.
+    pub(super) lock_waits: bool,
     pub(super) leading_wildcard: bool,
     pub(super) like_column: Option<String>,
     pub(super) like_params: Vec<u16>,
@@ -70,18 +133,25 @@ pub(super) struct Found {
     pub(super) writes: bool,
     /// Calls a function not known to be harmless, or holds something this walk does not know.
     pub(super) unproven: bool,
+    /// Why it is not read-only.
+    pub(super) against: Against,
+    pub(super) privileges: Names,
+    pub(super) settings_named: Names,
+    /// Runs code that is not seen.
+    pub(super) opaque: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Item<'a> {
-    node: Node<'a>,
-    context: Context,
+pub(super) struct Item<'a> {
+    pub(super) node: Node<'a>,
+    pub(super) context: Context,
 }
 
 #[derive(Default)]
 pub(super) struct Walk<'a> {
-    work: Vec<Item<'a>>,
-    scopes: Scopes<'a>,
+    pub(super) work: Vec<Item<'a>>,
+    pub(super) scopes: Scopes<'a>,
+    pub(super) levels: Levels<'a>,
     pub(super) found: Found,
 }
 
@@ -98,6 +168,11 @@ impl<'a> Walk<'a> {
                 pushed.reverse();
             }
         }
+        writes::finish(&mut walk.found);
+        locks::finish(&mut walk.found);
+        walk.found.facts.cross_joins = walk.levels.cross_joins();
+        walk.found.facts.relations = walk.levels.relations;
+        filters::lists(&mut walk.found.facts);
         walk.found
     }
 
@@ -129,27 +204,21 @@ impl<'a> Walk<'a> {
             Node::DeleteStmt(delete) => self.delete(delete, context),
             Node::MergeStmt(merge) => self.merge(merge, context),
             Node::RangeVar(relation) => self.relation(relation, context),
-            Node::JoinExpr(join) => {
-                self.found.joins = self.found.joins.saturating_add(1);
-                self.push_all([join.larg(), join.rarg(), join.quals()], context);
-            }
-            Node::RangeTableSample(sample) => {
-                // A sampling method is a function, too.
-                let method = Qualified::of_list(sample.method());
-                let known =
-                    method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
-                self.found.unproven |= !known;
-                self.push(sample.relation(), context);
-                self.push_all(sample.args(), context);
-                self.push(sample.repeatable(), context);
-            }
+            Node::JoinExpr(join) => self.join(join, context),
+            Node::RangeTableSample(sample) => self.sample(sample, context),
             Node::ParamRef(parameter) => {
                 let number = u16::try_from(parameter.number).unwrap_or(0);
                 self.found.params = self.found.params.max(number);
             }
             Node::FuncCall(call) => self.call(call, context),
             Node::A_Expr(expression) => self.expression(expression, context),
-            Node::BoolExpr(expression) => self.push_all(expression.args(), context),
+            Node::BoolExpr(expression) => self.boolean(expression, context),
+            Node::ColumnRef(column) => self.column(column, context),
+            Node::NullTest(test) if context.place.boolean => {
+                filters::of_null_test(self, test, context);
+                let operand = self.operand(context);
+                self.push(test.arg(), operand);
+            }
             Node::TypeCast(cast) => {
                 self.push(cast.arg(), context);
                 self.type_name(cast.type_name(), context);
@@ -159,14 +228,21 @@ impl<'a> Walk<'a> {
                 self.push(target.val(), context);
             }
             Node::SubLink(link) => {
-                self.push(link.testexpr(), context);
+                self.found.facts.in_list = self.found.facts.in_list.max(filters::listed_values(link));
+                self.found.facts.not_in_subquery |= filters::is_not_in(node);
+                if context.place.boolean {
+                    filters::of_sublink(self, link, context);
+                }
+                let operand = self.operand(context);
+                self.push(link.testexpr(), operand);
                 let star = match link.sub_link_type {
                     SubLinkType::EXISTS_SUBLINK => Star::Innocent,
                     SubLinkType::ANY_SUBLINK | SubLinkType::ALL_SUBLINK => Star::InnocentHere,
                     _ => Star::Counts,
                 };
-                self.push(link.subselect(), context.star(star));
+                self.subquery(link.subselect(), context.star(star));
             }
+            Node::RangeSubselect(query) => self.subquery(query.subquery(), context),
             Node::ReturningClause(returning) => {
                 self.stars(returning.exprs(), context);
                 self.push_all(returning.exprs(), context);
@@ -177,17 +253,34 @@ impl<'a> Walk<'a> {
             }
             // The grammar's walker passes over their constraints.
             Node::ColumnDef(column) => relations::column(self, column, context),
-            Node::ColumnRef(_) | Node::A_Const(_) | Node::String(_) | Node::None => {}
+            Node::A_Const(_) | Node::String(_) | Node::None => {}
             _ => self.below(node, context),
         }
     }
 
+    fn sample(&mut self, sample: &'a nodes::RangeTableSample, context: Context) {
+        // A sampling method is a function, too.
+        let method = Qualified::of_list(sample.method());
+        let known = method.is_some_and(|m| m.is_builtin() && matches!(m.name, "system" | "bernoulli"));
+        if !known {
+            self.found.doubt("sampling method");
+        }
+        self.push(sample.relation(), context);
+        self.push_all(sample.args(), context);
+        self.push(sample.repeatable(), context);
+    }
+
     /// The nodes under one that has no meaning of its own.
     fn below(&mut self, node: Node<'a>, context: Context) {
+        let context = if context.place.boolean { self.operand(context) } else { context };
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
-            self.found.unproven |= !relations::utility(self, node, context);
+            ddl::of_node(node, context, &mut self.found);
+            security::statement(node, &mut self.found);
+            if !relations::utility(self, node, context) {
+                self.found.doubt("other");
+            }
         }
     }
 
@@ -197,105 +290,54 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Opens a statement's `WITH`; the context of the statement itself.
-    fn with(&mut self, with: Option<&'a nodes::WithClause>, context: Context) -> Context {
-        let Some(with) = with else { return context };
-        let work = &mut self.work;
-        let inner = context.star(Star::Counts);
-        let scope = self.scopes.open(with, context.scope, |query, scope| {
-            work.push(Item { node: query.ctequery(), context: Context { scope, ..inner } });
-        });
-        Context { scope, ..context }
-    }
-
-    fn select(&mut self, select: &'a nodes::SelectStmt, context: Context) {
-        let context = self.with(select.with_clause(), context);
-        // What is inherited from a surrounding EXISTS stays; what was said of this list alone does not.
-        let inner = context.star(Star::Counts);
-        if context.star == Star::Counts {
-            let mut targets = select.target_list().iter();
-            self.found.select_star |= targets.any(|target| is_star(target.val()));
+    fn boolean(&mut self, expression: &'a nodes::BoolExpr, context: Context) {
+        let mut place = context.place;
+        if expression.boolop == BoolExprType::OR_EXPR {
+            self.found.facts.or_across_columns |= place.boolean && filters::crosses_columns(expression);
+            if place.condition {
+                security::alternatives(expression, &mut self.found);
+            }
+            place.must = Must::NONE;
         }
-        if select.op != SetOperation::SETOP_NONE {
-            self.push_all(select.larg().map(Node::SelectStmt), context);
-            self.push_all(select.rarg().map(Node::SelectStmt), context);
+        if expression.boolop == BoolExprType::NOT_EXPR {
+            self.found.facts.not_in_subquery |= filters::is_not_in(Node::BoolExpr(expression));
+            // `NOT active` is as good as an equality.
+            if !matches!(expression.args().first(), Some(Node::ColumnRef(_))) {
+                place.must = Must::NONE;
+            }
         }
-        if let Some(into) = select.into_clause() {
-            self.found.writes = true;
-            let effects = effects::of_target(into.rel()).and(Effects::SCHEMA);
-            self.found.effects = self.found.effects.and(effects);
-            self.table(into.rel());
+        self.push_all(expression.args(), context.at(place));
+    }
+
+    fn column(&mut self, column: &'a nodes::ColumnRef, context: Context) {
+        let Some(name) = column.fields().iter().next_back().and_then(Node::as_str) else { return };
+        if context.place.boolean {
+            filters::of_alone(self, Node::ColumnRef(column), context);
         }
-        self.found.distinct |= !select.distinct_clause().is_empty();
-        self.found.group_by |= !select.group_clause().is_empty();
-        self.found.for_update |= !select.locking_clause().is_empty();
-        self.push_all(select.distinct_clause(), inner);
-        self.push_all(select.target_list().iter().map(Node::ResTarget), inner);
-        self.from(select.from_clause(), inner);
-        self.push(select.where_clause(), inner);
-        self.push_all(select.group_clause(), inner);
-        self.push(select.having_clause(), inner);
-        self.push_all(select.window_clause(), inner);
-        self.push_all(select.values_lists(), inner);
-        self.push_all(select.sort_clause().iter().map(Node::SortBy), inner);
-        self.push(select.limit_offset(), inner);
-        self.push(select.limit_count(), inner);
-    }
-
-    fn from(&mut self, from: &'a parse::NodeList, context: Context) {
-        let further = u32::try_from(from.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        self.found.joins = self.found.joins.saturating_add(further);
-        self.push_all(from, context);
-    }
-
-    fn insert(&mut self, insert: &'a nodes::InsertStmt, context: Context) {
-        self.found.writes = true;
-        let context = self.with(insert.with_clause(), context);
-        self.table(insert.relation());
-        self.push_all(insert.cols(), context);
-        self.push(insert.select_stmt(), context.star(Star::InnocentHere));
-        self.push_all(insert.on_conflict_clause().map(Node::OnConflictClause), context);
-        self.push_all(insert.returning_clause().map(Node::ReturningClause), context);
-    }
-
-    fn update(&mut self, update: &'a nodes::UpdateStmt, context: Context) {
-        self.found.writes = true;
-        self.found.unfiltered_write |= !context.body && matches!(update.where_clause(), Node::None);
-        let context = self.with(update.with_clause(), context);
-        self.table(update.relation());
-        self.push_all(update.target_list().iter().map(Node::ResTarget), context);
-        self.from(update.from_clause(), context);
-        self.push(update.where_clause(), context);
-        self.push_all(update.returning_clause().map(Node::ReturningClause), context);
-    }
-
-    fn delete(&mut self, delete: &'a nodes::DeleteStmt, context: Context) {
-        self.found.writes = true;
-        self.found.unfiltered_write |= !context.body && matches!(delete.where_clause(), Node::None);
-        let context = self.with(delete.with_clause(), context);
-        self.table(delete.relation());
-        self.from(delete.using_clause(), context);
-        self.push(delete.where_clause(), context);
-        self.push_all(delete.returning_clause().map(Node::ReturningClause), context);
-    }
-
-    fn merge(&mut self, merge: &'a nodes::MergeStmt, context: Context) {
-        self.found.writes = true;
-        let context = self.with(merge.with_clause(), context);
-        self.table(merge.relation());
-        self.push(merge.source_relation(), context);
-        self.push(merge.join_condition(), context);
-        self.push_all(merge.merge_when_clauses().iter().map(Node::MergeWhenClause), context);
-        self.push_all(merge.returning_clause().map(Node::ReturningClause), context);
-    }
-
-    fn relation(&mut self, relation: &'a nodes::RangeVar, context: Context) {
-        let qualified = relation.schemaname().is_some();
-        let is_query =
-            !qualified && relation.relname().is_some_and(|name| self.scopes.knows(context.scope, name));
-        if !is_query {
-            self.table(Some(relation));
+        let level = context.place.level;
+        let owner = self.levels.owner(level, column);
+        if context.place.link != 0 {
+            self.levels.linked(context.place.link, level, owner);
         }
+        match self.levels.table_of(owner) {
+            Some(table) => self.found.columns.add_qualified(Some(table), name),
+            // Of a query, of a function or of an alias that renames: no relation has it.
+            None if owner != Owner::Unknown => {}
+            None => {
+                let mut before = column.fields().iter().rev().skip(1).map(|part| part.as_str());
+                match before.next().flatten() {
+                    Some("excluded") => {}
+                    qualifier => self.found.columns.add_qualified(qualifier, name),
+                }
+            }
+        }
+    }
+
+    /// In an operand of a condition: what is in it connects, but filters nothing by itself.
+    fn operand(&mut self, context: Context) -> Context {
+        let Place { filter, link, .. } = context.place;
+        let link = if filter && link == 0 { self.levels.link() } else { link };
+        context.at(Place { boolean: false, condition: false, link, ..context.place })
     }
 
     fn stars(&mut self, targets: &'a parse::NodeList, context: Context) {
@@ -310,17 +352,26 @@ impl<'a> Walk<'a> {
         if let Some(function) = Qualified::of_list(call.funcname()) {
             if functions::is_written_as_call(call) {
                 self.found.functions.add_qualified(function.schema, function.name);
-                self.found.unproven |= !functions::is_read_only(function);
+                self.found.calls(function);
                 self.found.calls |= !functions::is_stateless(function);
             }
             let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);
+            security::call(function, call, &mut self.found);
             let aggregate = functions::is_aggregate(call, function);
             self.found.aggregates = self.found.aggregates.saturating_add(u32::from(aggregate));
+            if context.place.filter {
+                filters::of_call(self, call, function);
+            }
         } else {
-            self.found.unproven = true;
+            self.found.doubt("function");
             self.found.calls = true;
         }
+        if context.place.boolean {
+            filters::of_alone(self, Node::FuncCall(call), context);
+        }
+        let context = self.operand(context);
+        self.found.facts.windows = self.found.facts.windows.saturating_add(u32::from(call.over().is_some()));
         self.push_all(call.args(), context);
         self.push_all(call.agg_order().iter().map(Node::SortBy), context);
         self.push(call.agg_filter(), context);
@@ -333,7 +384,9 @@ impl<'a> Walk<'a> {
         // operator asked for by schema is unusual enough not to be trusted.
         if expression.name().len() > 1 {
             let builtin = Qualified::of_list(expression.name()).is_some_and(Qualified::is_builtin);
-            self.found.unproven |= !builtin;
+            if !builtin {
+                self.found.doubt("operator");
+            }
         }
         match patterns::of_expression(expression) {
             Some(Pattern::Leading) => {
@@ -351,13 +404,18 @@ impl<'a> Walk<'a> {
             }
             Some(Pattern::Other) | None => {}
         }
+        self.found.facts.in_list = self.found.facts.in_list.max(filters::listed_elements(expression));
+        if context.place.boolean {
+            filters::of_expression(self, expression, context);
+        }
+        let context = self.operand(context);
         self.push(expression.lexpr(), context);
         self.push(expression.rexpr(), context);
     }
 }
 
 /// `*`, `t.*`, `(expression).*`.
-fn is_star(target: Node<'_>) -> bool {
+pub(super) fn is_star(target: Node<'_>) -> bool {
     let last = match target {
         Node::ColumnRef(column) => column.fields().iter().next_back(),
         Node::A_Indirection(indirection) => indirection.indirection().iter().next_back(),

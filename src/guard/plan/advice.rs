@@ -59,7 +59,7 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
         let predicates: Vec<&Predicate> = facts
             .predicates
             .iter()
-            .filter(|p| p.must_hold && is_of(p, name) && is_column(p, table))
+            .filter(|p| p.must_hold && is_of(p, name) && is_column(p, table) && is_writable(p))
             .collect();
         let found = trigram(name, facts, &predicates).or_else(|| {
             let columns = columns(facts, name, &predicates, unselective);
@@ -75,6 +75,13 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
 /// The predicate's table as written is the one the plan names.
 fn is_of(predicate: &Predicate, name: &str) -> bool {
     predicate.table.is_empty() || last(&predicate.table) == last(name)
+}
+
+/// An index over it can be written from what is known: of a function its other arguments are not.
+fn is_writable(predicate: &Predicate) -> bool {
+    predicate.function.as_deref().is_none_or(|name| {
+        matches!(name, "lower" | "upper" | "md5" | "abs" | "length" | "reverse" | "initcap")
+    })
 }
 
 /// Written without a table it may be another's column.

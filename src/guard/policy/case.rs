@@ -1,28 +1,58 @@
 //! Cases beside a policy: statements and what its rules must say of them. Nothing may fire that is not expected.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use toml::de::DeTable;
-
-use super::decide::decide;
 use super::model::Policies;
-use crate::document::{Problem, Problems, Source, entry, short, string, tables, wrong_type};
-use crate::guard::facts::{ReadOptions, read};
-use crate::guard::{Action, Circumstances, Class, Lane, route};
+use crate::document::{Problem, Source, closest, short};
+use crate::guard::catalog::Catalog;
+use crate::guard::plan::PlanFacts;
+use crate::guard::{
+    Action, Circumstances, Class, GuardLimits, Judgement, Lane, Limits, SessionFacts, TimeFacts, client_key,
+    evaluate,
+};
 
-/// One statement, who sends it, and what must follow.
+/// One statement, who sends it, what is known around it, and what must follow.
 #[derive(Clone, Debug)]
 pub struct Case {
+    pub source: Arc<Source>,
     /// File and line.
     pub place: String,
     pub name: Option<String>,
     pub sql: String,
     pub class: Class,
+    pub catalog: Option<Arc<Catalog>>,
+    pub session: Option<SessionFacts>,
+    pub time: Option<TimeFacts>,
+    /// Seconds since 1970.
+    pub now: Option<i64>,
+    pub plan: Option<PlanFacts>,
+    /// As text, `$1` first; `None` is NULL.
+    pub params: Option<Vec<Option<String>>>,
     /// Rules that match, with their actions, observed ones too. Order does not matter.
     pub expect: Vec<(String, Action)>,
+    /// Where the names of these rules stand.
+    pub(super) spans: Vec<Range<usize>>,
     /// Where it runs, if the case says so.
     pub route: Option<Lane>,
+    /// What it may cost, as far as the case says so.
+    pub limits: Option<ExpectedLimits>,
+    /// Settings in force for it, all of them.
+    pub set: Option<Vec<(String, String)>>,
+    /// The text that runs instead; an empty one: none does.
+    pub rewrite: Option<String>,
+}
+
+/// Bounds that a case expects; those it does not name may be any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedLimits {
+    pub timeout: Option<Duration>,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub rate: Option<(u32, Duration)>,
+    pub concurrency: Option<u32>,
 }
 
 impl Case {
@@ -36,6 +66,23 @@ impl Case {
     #[must_use]
     pub fn expects_nothing(&self) -> bool {
         self.expect.is_empty()
+    }
+
+    /// Expectations of rules that these policies do not have.
+    #[must_use]
+    pub fn unknown_rules(&self, policies: &Policies) -> Vec<Problem> {
+        let names = || policies.rules().iter().map(|rule| &*rule.name);
+        let unknown =
+            self.expect.iter().zip(&self.spans).filter(|((rule, _), _)| !names().any(|name| name == rule));
+        let problem = |((rule, _), span): (&(String, Action), &Range<usize>)| {
+            let problem =
+                Problem::at(&self.source, span.clone(), format!("there is no rule `{}`", short(rule)));
+            match closest(rule, names()) {
+                Some(near) => problem.cure(format!("did you mean `{near}`?")),
+                None => problem.cure("the policy beside this file has no such rule"),
+            }
+        };
+        unknown.map(problem).collect()
     }
 }
 
@@ -56,99 +103,72 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Reads a case file.
-///
-/// # Errors
-/// Every mistake in it.
-pub fn load_cases(source: &Arc<Source>) -> Result<Vec<Case>, Vec<Problem>> {
-    let mut problems = Problems::new(source);
-    let document = problems.parse(&source.text);
-    problems.refuse_unknown_keys(document.get_ref(), "key", &["case"], |_| None);
-    let mut cases = Vec::new();
-    for (span, table) in tables(document.get_ref(), "case", &mut problems) {
-        const KEYS: [&str; 7] = ["name", "sql", "user", "database", "application", "expect", "route"];
-        problems.refuse_unknown_keys(table, "key of a case", &KEYS, |_| None);
-        let mut text = |key: &str| string(table, key, &mut problems).map(|text| (*text.get_ref()).to_owned());
-        let (name, sql) = (text("name"), text("sql"));
-        let class = Class {
-            user: text("user").unwrap_or_default().into(),
-            database: text("database").unwrap_or_default().into(),
-            application: text("application").unwrap_or_default().into(),
-            standard_conforming_strings: true,
-            ascii_safe_encoding: true,
-        };
-        let place = format!("{}:{}", source.name, source.place(span.start).0);
-        for key in ["sql", "expect"].into_iter().filter(|key| entry(table, key).is_none()) {
-            let problem = problems.add(span.clone(), format!("the case has no `{key}`"));
-            problem.cure = (key == "expect").then(|| "`expect = []` if nothing may fire".to_owned());
-        }
-        let route = route_of(table, &mut problems);
-        let expect = expectations(table, &mut problems);
-        cases.push(Case { place, name, sql: sql.unwrap_or_default(), class, expect, route });
-    }
-    if problems.is_empty() { Ok(cases) } else { Err(problems.finish()) }
-}
-
-fn route_of(table: &DeTable<'_>, problems: &mut Problems) -> Option<Lane> {
-    let text = string(table, "route", problems)?;
-    match *text.get_ref() {
-        "replica" => Some(Lane::Replica),
-        "primary" => Some(Lane::Primary),
-        _ => {
-            problems.add(text.span(), "`route` is \"replica\" or \"primary\"");
-            None
-        }
-    }
-}
-
-fn expectations(table: &DeTable<'_>, problems: &mut Problems) -> Vec<(String, Action)> {
-    let mut expected = Vec::new();
-    let Some(value) = entry(table, "expect") else { return expected };
-    let Some(list) = value.get_ref().as_array() else {
-        wrong_type(problems, value, "expect", "an array such as [{ rule = \"…\", action = \"block\" }]");
-        return expected;
-    };
-    for item in list.iter() {
-        let Some(table) = item.get_ref().as_table() else {
-            wrong_type(problems, item, "expect", "an array such as [{ rule = \"…\", action = \"block\" }]");
-            continue;
-        };
-        problems.refuse_unknown_keys(table, "key of an expectation", &["rule", "action"], |_| None);
-        let rule = string(table, "rule", problems).map(|text| (*text.get_ref()).to_owned());
-        let action = string(table, "action", problems).map(|text| (text.span(), *text.get_ref()));
-        let action = match action {
-            Some((_, "warn")) => Some(Action::Warn),
-            Some((_, "block")) => Some(Action::Block),
-            Some((_, "route")) => Some(Action::Route),
-            Some((span, other)) => {
-                let message = format!("`action` cannot be \"{}\"", short(other));
-                problems.add(span, message).cure = Some("it is warn, block or route".into());
-                None
-            }
-            None => None,
-        };
-        match (rule, action) {
-            (Some(rule), Some(action)) => expected.push((rule, action)),
-            _ if ["rule", "action"].iter().any(|key| entry(table, key).is_none()) => {
-                problems.add(item.span(), "an expectation has `rule` and `action`");
-            }
-            _ => {}
-        }
-    }
-    expected
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Indices of the rules that matched.
+    pub fired: Vec<usize>,
+    pub failure: Option<Failure>,
 }
 
 /// Runs cases; those that went otherwise.
 #[must_use]
 pub fn run_cases(policies: &Policies, cases: &[Case]) -> Vec<Failure> {
-    cases.iter().filter_map(|case| run_case(policies, case)).collect()
+    cases.iter().filter_map(|case| run_case(policies, case).failure).collect()
 }
 
-fn run_case(policies: &Policies, case: &Case) -> Option<Failure> {
-    let reading = read(case.sql.as_bytes(), &ReadOptions::default());
-    let decision = decide(policies, &case.class, &reading.statements, &Circumstances::default());
-    let matched: Vec<(&str, Action)> =
-        decision.matches.iter().map(|found| (&*found.rule.name, found.rule.act.action())).collect();
+/// Runs one case.
+#[must_use]
+pub fn run_case(policies: &Policies, case: &Case) -> Outcome {
+    let params: Option<Vec<Option<&[u8]>>> = case
+        .params
+        .as_ref()
+        .map(|params| params.iter().map(|value| value.as_deref().map(str::as_bytes)).collect());
+    let around = Circumstances {
+        catalog: case.catalog.as_deref(),
+        session: case.session.as_ref(),
+        time: case.time.as_ref(),
+        now: case.now,
+        who: Some(client_key(&case.class.user, &case.class.application, "")),
+        params: params.as_deref(),
+        plan: case.plan.as_ref(),
+    };
+    let evaluation = evaluate(policies, &case.class, case.sql.as_bytes(), &GuardLimits::default(), &around);
+    let judgement = with_params(&evaluation.judgement, params.as_deref().unwrap_or_default());
+    let mut differences = rules(policies, case, judgement);
+    differences.extend(consequences(case, judgement));
+    if !differences.is_empty()
+        && let Some(refusal) = &evaluation.reading.refusal
+    {
+        differences.push(format!("the statement was not parsed: {refusal}"));
+    }
+    let name = case.name.clone().unwrap_or_else(|| short(&case.sql));
+    let failure = Failure { place: case.place.clone(), case: name, differences };
+    Outcome {
+        fired: judgement.hits.iter().map(|hit| hit.rule as usize).collect(),
+        failure: (!failure.differences.is_empty()).then_some(failure),
+    }
+}
+
+/// The judgement that holds with these values.
+fn with_params<'a>(judgement: &'a Judgement, params: &[Option<&[u8]>]) -> &'a Judgement {
+    let wild = |&n: &u16| {
+        let value = params.get(usize::from(n).wrapping_sub(1)).copied().flatten();
+        value.is_some_and(|value| matches!(value.first(), Some(b'%' | b'_')))
+    };
+    match judgement.with_wildcard.as_deref() {
+        Some(other) if judgement.like_params.iter().any(wild) => other,
+        _ => judgement,
+    }
+}
+
+/// Rules that should have matched, or should not.
+fn rules(policies: &Policies, case: &Case, judgement: &Judgement) -> Vec<String> {
+    let matched: Vec<(&str, Action)> = judgement
+        .hits
+        .iter()
+        .filter_map(|hit| Some((&*policies.rules().get(hit.rule as usize)?.name, hit.action)))
+        .collect();
     let mut differences = Vec::new();
     for (rule, action) in &case.expect {
         match matched.iter().find(|(name, _)| name == rule) {
@@ -166,15 +186,71 @@ fn run_case(policies: &Policies, case: &Case) -> Option<Failure> {
             differences.push(format!("rule {name}: matched ({}), which was not expected", action.name()));
         }
     }
-    let lane = route::lane(decision.wish(), &reading.statements);
-    if case.route.is_some_and(|expected| expected != lane) {
-        differences.push(format!("runs on the {}", lane.name()));
+    differences
+}
+
+/// What else the case says.
+fn consequences(case: &Case, judgement: &Judgement) -> Vec<String> {
+    let mut differences = Vec::new();
+    if case.route.is_some_and(|expected| expected != judgement.lane) {
+        differences.push(format!("runs on the {}", judgement.lane.name()));
     }
-    if !differences.is_empty()
-        && let Some(refusal) = &reading.refusal
+    if let Some(expected) = &case.limits {
+        differences.extend(limits(expected, judgement.limits.as_deref()));
+    }
+    if let Some(expected) = &case.set {
+        let set: Vec<(String, String)> =
+            judgement.set.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        if set != *expected {
+            let shown: Vec<String> = set.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            differences.push(format!("settings: got {}", none_if_empty(&shown.join(", "))));
+        }
+    }
+    if let Some(expected) = &case.rewrite {
+        let done = judgement.rewrite.as_deref().unwrap_or_default();
+        if done != expected {
+            differences.push(format!("rewritten to: {}", none_if_empty(done)));
+        }
+    }
+    differences
+}
+
+fn none_if_empty(text: &str) -> &str {
+    if text.is_empty() { "nothing" } else { text }
+}
+
+fn limits(expected: &ExpectedLimits, limits: Option<&Limits>) -> Vec<String> {
+    let none = Limits::default();
+    let limits = limits.unwrap_or(&none);
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, as_expected: bool, got: Option<String>| {
+        if !as_expected {
+            differences.push(format!("{what}: got {}", got.unwrap_or_else(|| "none".to_owned())));
+        }
+    };
+    let timeout = limits.timeout.map(|bound| bound.at);
+    compare(
+        "timeout",
+        expected.timeout.is_none_or(|wanted| Some(wanted) == timeout),
+        timeout.map(|time| format!("{time:?}")),
+    );
+    for (what, wanted, got) in [("rows", expected.rows, limits.rows), ("bytes", expected.bytes, limits.bytes)]
     {
-        differences.push(format!("the statement was not parsed: {refusal}"));
+        let got = got.map(|bound| bound.at);
+        compare(what, wanted.is_none_or(|wanted| Some(wanted) == got), got.map(|n| n.to_string()));
     }
-    let name = case.name.clone().unwrap_or_else(|| short(&case.sql));
-    (!differences.is_empty()).then(|| Failure { place: case.place.clone(), case: name, differences })
+    let rates = || limits.rates.iter().map(|bound| (bound.at.count, bound.at.within));
+    let shown: Vec<String> = rates().map(|(count, within)| format!("{count} in {within:?}")).collect();
+    compare(
+        "rate",
+        expected.rate.is_none_or(|wanted| rates().any(|rate| rate == wanted)),
+        (!shown.is_empty()).then(|| shown.join(", ")),
+    );
+    let most = || limits.concurrency.iter().map(|bound| bound.at.most);
+    compare(
+        "concurrency",
+        expected.concurrency.is_none_or(|wanted| most().any(|most| most == wanted)),
+        most().min().map(|most| most.to_string()),
+    );
+    differences
 }

@@ -52,6 +52,13 @@ impl Type {
             _ => Self::Any,
         }
     }
+    fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::Float | Self::Any)
+    }
+    /// Whole numbers compare with others, as in CEL.
+    fn compares(self, other: Self) -> bool {
+        self.fits(other) || (self.is_number() && other.is_number())
+    }
     fn fits(self, other: Self) -> bool {
         self == other
             || self == Self::Any
@@ -71,6 +78,9 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn has(&self, root: &str, field: &str) -> bool {
         self.fields.iter().any(|(of, name)| *of == root && *name == field)
+    }
+    pub(super) fn insert(&mut self, root: &'static str, field: &'static str) {
+        self.fields.insert((root, field));
     }
     pub(super) fn has_root(&self, root: &str) -> bool {
         self.fields.iter().any(|(of, _)| *of == root)
@@ -132,10 +142,8 @@ impl<'a> Checker<'a> {
                 LiteralValue::Boolean(_) => Type::Bool,
                 LiteralValue::Int(_) => Type::Int,
                 LiteralValue::String(_) => Type::Text,
-                LiteralValue::UInt(_)
-                | LiteralValue::Double(_)
-                | LiteralValue::Bytes(_)
-                | LiteralValue::Null => Type::Any,
+                LiteralValue::Double(_) => Type::Float,
+                LiteralValue::UInt(_) | LiteralValue::Bytes(_) | LiteralValue::Null => Type::Any,
             },
             Expr::Ident(name) => self.name(at, name),
             Expr::Select(select) => self.select(at, select),
@@ -224,17 +232,20 @@ impl<'a> Checker<'a> {
             }
             ("_==_" | "_!=_", [a, b]) => {
                 self.compare_kind(at, call);
-                (Type::Bool, (!a.fits(*b)).then(|| format!("compares {} with {}", a.name(), b.name())))
+                (Type::Bool, (!a.compares(*b)).then(|| format!("compares {} with {}", a.name(), b.name())))
             }
             ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => {
-                let fits = a.fits(*b) && !a.is_list() && *a != Type::Bool;
+                let fits = a.compares(*b) && !a.is_list() && *a != Type::Bool;
                 (Type::Bool, (!fits).then(|| format!("compares {} with {}", a.name(), b.name())))
             }
             ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [a, b]) => {
-                let fits = a.fits(Type::Int) && b.fits(Type::Int);
-                (Type::Int, (!fits).then(|| format!("reckons with {} and {}", a.name(), b.name())))
+                let fits = a.is_number() && b.is_number();
+                let mixed = fits && !a.fits(*b);
+                let complaint = (!fits).then(|| format!("reckons with {} and {}", a.name(), b.name()));
+                let mixed = mixed.then(|| "reckons with a whole number and a fraction: write `5.0`".into());
+                (if *a == Type::Any { *b } else { *a }, complaint.or(mixed))
             }
-            ("-_", [a]) => (Type::Int, (!a.fits(Type::Int)).then(|| format!("negates {}", a.name()))),
+            ("-_", [a]) => (*a, (!a.is_number()).then(|| format!("negates {}", a.name()))),
             ("@in", [item, list]) if list.is_list() || *list == Type::Any => {
                 let fits = item.fits(list.item());
                 (

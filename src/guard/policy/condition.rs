@@ -9,21 +9,29 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, Program, Value};
 
 use super::check::{self, Reads, Type};
+use super::quick::Quick;
 use crate::guard::fact::{self, Field};
 use crate::guard::facts::Facts;
 use crate::guard::plan::PlanFacts;
 use crate::guard::{CatalogFacts, ClientFacts, Kind, SessionFacts, Subject, TimeFacts};
+
+/// A line of the manual: name, type, known of what was not parsed, documentation.
+type Line = (&'static str, &'static str, bool, String);
+/// Is this field read?
+type Wanted<'a> = dyn Fn(&str) -> bool + 'a;
 
 /// A name in conditions that has fields: `query`, `client`, ….
 pub(super) struct Root {
     pub(super) name: &'static str,
     about: &'static str,
     /// Its fields, for the manual: name, type, known of what was not parsed, documentation.
-    sheet: fn() -> Vec<(&'static str, &'static str, bool, String)>,
+    sheet: fn() -> Vec<Line>,
     /// Its fields' names and types.
     pub(super) fields: fn() -> Vec<(&'static str, Type)>,
     /// The values of those that are known and read.
-    values: fn(&Subject<'_>, &dyn Fn(&str) -> bool) -> HashMap<Key, Value>,
+    values: fn(&Subject<'_>, &Wanted<'_>) -> HashMap<Key, Value>,
+    /// One value, for what needs no CEL.
+    pub(super) get: for<'a> fn(&Subject<'a>, usize) -> fact::Value<'a>,
 }
 
 /// All of them. `query` holds the facts of the statement.
@@ -34,6 +42,7 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(Facts::FIELDS),
         fields: || typed(Facts::FIELDS),
         values: |of, reads| values(Facts::FIELDS, Some(of.facts), of.facts.kind != Kind::Unparsed, reads),
+        get: |of, at| get(Facts::FIELDS, at, Some(of.facts), of.facts.kind != Kind::Unparsed),
     },
     Root {
         name: "client",
@@ -41,6 +50,7 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(ClientFacts::FIELDS),
         fields: || typed(ClientFacts::FIELDS),
         values: |of, reads| values(ClientFacts::FIELDS, Some(of.client), true, reads),
+        get: |of, at| get(ClientFacts::FIELDS, at, Some(of.client), true),
     },
     Root {
         name: "session",
@@ -48,6 +58,7 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(SessionFacts::FIELDS),
         fields: || typed(SessionFacts::FIELDS),
         values: |of, reads| values(SessionFacts::FIELDS, of.around.session, true, reads),
+        get: |of, at| get(SessionFacts::FIELDS, at, of.around.session, true),
     },
     Root {
         name: "time",
@@ -55,13 +66,15 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(TimeFacts::FIELDS),
         fields: || typed(TimeFacts::FIELDS),
         values: |of, reads| values(TimeFacts::FIELDS, of.around.time, true, reads),
+        get: |of, at| get(TimeFacts::FIELDS, at, of.around.time, true),
     },
     Root {
         name: "plan",
-        about: "What the planner expects. Unknown while it was not asked, or did not answer in time.",
+        about: "What the planner expects. A rule that reads it is asked at every run. Unknown while it was not asked, or did not answer in time.",
         sheet: || sheet(PlanFacts::FIELDS),
         fields: || typed(PlanFacts::FIELDS),
         values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
+        get: |of, at| get(PlanFacts::FIELDS, at, of.around.plan, true),
     },
     Root {
         name: "catalog",
@@ -69,10 +82,61 @@ pub(super) const ROOTS: &[Root] = &[
         sheet: || sheet(CatalogFacts::FIELDS),
         fields: || typed(CatalogFacts::FIELDS),
         values: |of, reads| values(CatalogFacts::FIELDS, of.known, true, reads),
+        get: |of, at| get(CatalogFacts::FIELDS, at, of.known, true),
+    },
+    Root {
+        name: "params",
+        about: "What is bound to `$1`, `$2`, …. A rule that reads it is asked at every run. Unknown where one of them is NULL or was sent in binary.",
+        sheet: || {
+            let doc = "The values in text form, `$1` first: `params.values[0]`.";
+            vec![("values", fact::Type::Texts.name(), true, doc.to_owned())]
+        },
+        fields: || vec![("values", Type::Texts)],
+        values: |of, reads| {
+            let values = params(of).filter(|_| reads("values"));
+            values.into_iter().map(|values| (Key::from("values"), Value::from(values))).collect()
+        },
+        get: |_, _| fact::Value::Unknown,
     },
 ];
 
-fn sheet<T>(fields: &'static [Field<T>]) -> Vec<(&'static str, &'static str, bool, String)> {
+/// All of them as texts, or nothing.
+fn params(of: &Subject<'_>) -> Option<Vec<String>> {
+    let text = |value: &Option<&[u8]>| std::str::from_utf8((*value)?).ok().map(str::to_owned);
+    of.around.params?.iter().map(text).collect()
+}
+
+fn get<'a, T>(fields: &'static [Field<T>], at: usize, of: Option<&'a T>, parsed: bool) -> fact::Value<'a> {
+    match (fields.get(at), of) {
+        (Some(field), Some(of)) if parsed || field.always => (field.get)(of),
+        _ => fact::Value::Unknown,
+    }
+}
+
+/// A fact by its name: where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    root: usize,
+    at: usize,
+    pub(super) ty: Type,
+}
+
+impl Place {
+    /// `query`, `joins`; nothing for what only CEL reads.
+    pub(super) fn of(root: &str, field: &str) -> Option<(Self, &'static str, &'static str)> {
+        let (index, known) =
+            ROOTS.iter().enumerate().find(|(_, known)| known.name == root && root != "params")?;
+        let fields = (known.fields)();
+        let (at, (name, ty)) = fields.into_iter().enumerate().find(|(_, (name, _))| *name == field)?;
+        Some((Self { root: index, at, ty }, known.name, name))
+    }
+
+    pub(super) fn get<'a>(self, subject: &Subject<'a>) -> fact::Value<'a> {
+        ROOTS.get(self.root).map_or(fact::Value::Unknown, |root| (root.get)(subject, self.at))
+    }
+}
+
+fn sheet<T>(fields: &'static [Field<T>]) -> Vec<Line> {
     fields.iter().map(|field| (field.name, field.ty.name(), field.always, field.documentation())).collect()
 }
 
@@ -102,7 +166,7 @@ fn values<T>(
     fields: &'static [Field<T>],
     of: Option<&T>,
     parsed: bool,
-    reads: &dyn Fn(&str) -> bool,
+    reads: &Wanted<'_>,
 ) -> HashMap<Key, Value> {
     let Some(of) = of else { return HashMap::new() };
     let wanted = fields.iter().filter(|field| (parsed || field.always) && reads(field.name));
@@ -140,6 +204,8 @@ pub(super) const KINDS: [Kind; 12] = [
 #[derive(Debug)]
 pub(super) struct Condition {
     program: Program,
+    /// What it says without CEL.
+    quick: Quick,
     /// The fields it reads.
     pub(super) reads: Reads,
 }
@@ -209,9 +275,14 @@ impl Condition {
             Err(_) => return Err(vec![fault(None, "the condition cannot be read")]),
         };
         match check::check(&program) {
-            Ok(reads) => Ok(Self { program, reads }),
+            Ok(reads) => Ok(Self { quick: Quick::of(program.expression()), program, reads }),
             Err(faults) => Err(faults),
         }
+    }
+
+    /// The answer, if the parts that compare a fact with a literal give it.
+    pub(super) fn ask_quickly(&self, subject: &Subject<'_>) -> Option<Answer> {
+        self.quick.ask(subject)
     }
 
     pub(super) fn ask(&self, context: &Context<'_, '_>) -> Answer {
@@ -238,15 +309,20 @@ pub(super) fn context<'a>(env: &Arc<Env>, subject: &Subject<'_>, reads: &Reads) 
 /// A fact of the statement for people: `tables = orders, items`.
 pub(super) fn show(subject: &Subject<'_>, name: &str) -> Option<String> {
     let field = Facts::FIELDS.iter().find(|field| field.name == name)?;
-    let value = match (field.get)(subject.facts) {
+    let value = shown((field.get)(subject.facts))?;
+    Some(format!("{name} = {value}"))
+}
+
+/// A fact for people; nothing if it is not known.
+pub(super) fn shown(value: fact::Value<'_>) -> Option<String> {
+    Some(match value {
         fact::Value::Bool(value) => value.to_string(),
         fact::Value::Int(value) => value.to_string(),
         fact::Value::Float(value) => value.to_string(),
         fact::Value::Text(value) => value.to_owned(),
         fact::Value::Texts(names) => list(names),
         fact::Value::Unknown => return None,
-    };
-    Some(format!("{name} = {value}"))
+    })
 }
 
 /// The first few, so that a statement over a thousand tables does not fill the client's screen.
@@ -296,13 +372,19 @@ mod tests {
     use super::*;
     use crate::guard::Circumstances;
 
-    fn ask(text: &str, facts: &Facts) -> Answer {
+    /// By CEL, and quickly where that gives an answer: the same.
+    fn ask_around(text: &str, facts: &Facts, around: &Circumstances<'_>) -> Answer {
         let env = Arc::new(Env::stdlib());
         let condition = Condition::compile(text, &env).unwrap();
         let client = ClientFacts { user: "app".into(), database: "shop".into(), application: "web-1".into() };
-        let around = Circumstances::default();
-        let subject = Subject { facts, client: &client, around: &around, known: None };
-        condition.ask(&context(&env, &subject, &condition.reads))
+        let subject = Subject { facts, client: &client, around, known: None };
+        let answer = condition.ask(&context(&env, &subject, &condition.reads));
+        assert!(condition.ask_quickly(&subject).is_none_or(|quick| quick == answer), "{text}: {answer:?}");
+        answer
+    }
+
+    fn ask(text: &str, facts: &Facts) -> Answer {
+        ask_around(text, facts, &Circumstances::default())
     }
 
     fn parsed() -> Facts {
@@ -336,6 +418,38 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_compare_with_fractions() {
+        let session = SessionFacts { transaction_seconds: 5.5, repeats: 6, ..SessionFacts::blank() };
+        let around = Circumstances { session: Some(&session), ..Circumstances::default() };
+        for (text, expected) in [
+            ("session.transaction_seconds > 5", Answer::Yes),
+            ("session.transaction_seconds > 5.5", Answer::No),
+            ("session.transaction_seconds >= 5.5", Answer::Yes),
+            ("session.repeats > 5.5", Answer::Yes),
+            ("session.repeats == 6.0", Answer::Yes),
+            ("7 > session.repeats && session.repeats > query.joins", Answer::Yes),
+            ("session.transaction_seconds * 2.0 > 11", Answer::No),
+            ("session.transaction_seconds > -1", Answer::Yes),
+        ] {
+            assert_eq!(ask_around(text, &parsed(), &around), expected, "{text}");
+            assert_eq!(ask(text, &parsed()), Answer::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_texts_and_unknown_if_one_is_none() {
+        let bound: [Option<&[u8]>; 2] = [Some(b"%x"), Some(b"7")];
+        let around = Circumstances { params: Some(&bound), ..Circumstances::default() };
+        assert_eq!(ask_around("params.values[0].startsWith(\"%\")", &parsed(), &around), Answer::Yes);
+        assert_eq!(ask_around("size(params.values) == 2", &parsed(), &around), Answer::Yes);
+        assert_eq!(ask_around("params.values[2] == \"\"", &parsed(), &around), Answer::Unknown);
+        assert_eq!(ask_around("query.joins > 9 && params.values[2] == \"\"", &parsed(), &around), Answer::No);
+        let null: [Option<&[u8]>; 2] = [Some(b"%x"), None];
+        let around = Circumstances { params: Some(&null), ..Circumstances::default() };
+        assert_eq!(ask_around("params.values[0].startsWith(\"%\")", &parsed(), &around), Answer::Unknown);
+    }
+
+    #[test]
     fn mistakes_are_found_when_a_condition_is_compiled() {
         let env = Env::stdlib();
         for (text, at, message) in [
@@ -351,6 +465,9 @@ mod tests {
             ("query.joins in query.tables", None, "looks for a number in a list of texts"),
             ("query.kind.matches(\"x\")", None, "unknown function `matches`"),
             ("size(query.joins) > 1", None, "`size` is of a text or a list"),
+            ("session.transaction_seconds + 1 > 2.0", None, "write `5.0`"),
+            ("params.values == \"x\"", None, "compares a list with a text"),
+            ("params.value[0] == \"x\"", Some(7), "`params` has no field `value`"),
             ("query.joins >", None, ""),
             ("", None, "the condition is empty"),
         ] {

@@ -29,7 +29,7 @@ pub fn decide(
 ) -> Decision {
     let client = ClientFacts::from(class);
     let known = catalog_facts(around, statements);
-    decide_when(policies, &client, statements, &known, around, Asked::Now)
+    decide_when(policies, (&client, 0), statements, &known, around, Asked::Now)
 }
 
 /// Of each statement, if there is a catalog.
@@ -40,7 +40,7 @@ pub(in crate::guard) fn catalog_facts(around: &Circumstances<'_>, statements: &[
 
 pub(in crate::guard) fn decide_when(
     policies: &Policies,
-    client: &ClientFacts,
+    (client, fingerprint): (&ClientFacts, u64),
     statements: &[Facts],
     known: &[CatalogFacts],
     around: &Circumstances<'_>,
@@ -66,7 +66,7 @@ pub(in crate::guard) fn decide_when(
                 }),
                 Outcome::Speaks(finding) => {
                     matched[index] = true;
-                    decision.matches.push(speak(rule_index, at, rule, &subject, finding));
+                    decision.matches.push(speak((rule_index, at), rule, &subject, fingerprint, finding));
                 }
             }
         }
@@ -100,21 +100,23 @@ impl<'e> Asking<'e> {
     }
 
     pub(super) fn ask(&mut self, rule: &Rule, subject: &Subject<'_>, asked: Asked) -> Outcome {
-        if rule.is_foreign_to(subject.facts) {
+        if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
         let needs_time = rule.reads_time() && subject.around.time.is_none();
         let time = subject.around.now.filter(|_| needs_time);
         let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));
-        let around = Circumstances { time: time.as_ref().or(subject.around.time), ..*subject.around };
+        let told = subject.around.time;
+        let around = Circumstances { time: time.as_ref().or(told), ..*subject.around };
         let subject = &Subject { around: &around, ..*subject };
         let narrowed = selected(rule, subject);
         if narrowed == Answer::No {
             return Outcome::Silent;
         }
         let ahead = asked == Asked::Ahead;
-        let mut open = ahead && rule.schedule.is_live();
-        let scheduled = if open { Answer::Yes } else { rule.schedule.holds(&around) };
+        let mut open = ahead && (rule.schedule.is_live() || rule.shows_live());
+        let scheduled =
+            if ahead && rule.schedule.is_live() { Answer::Yes } else { rule.schedule.holds(&around) };
         if scheduled == Answer::No {
             return Outcome::Silent;
         }
@@ -129,7 +131,7 @@ impl<'e> Asking<'e> {
                 }
             }
         }
-        let met = self.condition(rule, subject);
+        let met = self.condition(rule, subject, told);
         let waits = rule.when.as_ref().is_some_and(|condition| {
             // What is known already may decide alone; `has(…)` would take what is not known yet for an answer.
             condition.reads.is_live() && (met == Answer::Unknown || condition.reads.tests)
@@ -145,8 +147,12 @@ impl<'e> Asking<'e> {
         }
     }
 
-    fn condition(&mut self, rule: &Rule, subject: &Subject<'_>) -> Answer {
+    /// `told`: the time, if somebody said one.
+    fn condition(&mut self, rule: &Rule, subject: &Subject<'_>, told: Option<&TimeFacts>) -> Answer {
         let Some(condition) = &rule.when else { return Answer::Yes };
+        if let Some(answer) = condition.ask_quickly(subject) {
+            return answer;
+        }
         if condition.reads.has_root("time") && rule.schedule.zone != jiff::tz::TimeZone::UTC {
             let zone = &rule.schedule.zone;
             if self.zoned.as_ref().is_none_or(|(known, _)| known != zone) {
@@ -154,7 +160,14 @@ impl<'e> Asking<'e> {
             }
             return self.zoned.as_ref().map_or(Answer::Unknown, |(_, context)| condition.ask(context));
         }
-        condition.ask(self.context.get_or_insert_with(|| context(self.env, subject, self.reads)))
+        let (env, reads) = (self.env, self.reads);
+        condition.ask(self.context.get_or_insert_with(|| {
+            // For all rules without a zone, whichever of them comes first.
+            let now = subject.around.now.filter(|_| reads.has_root("time"));
+            let time = now.and_then(|now| TimeFacts::at(now, &jiff::tz::TimeZone::UTC));
+            let around = Circumstances { time: told.or(time.as_ref()), ..*subject.around };
+            context(env, &Subject { around: &around, ..*subject }, reads)
+        }))
     }
 }
 
@@ -178,16 +191,47 @@ fn selected(rule: &Rule, subject: &Subject<'_>) -> Answer {
     answer
 }
 
+/// Adds what the allow-list says of a text.
+pub(in crate::guard) fn decide_by_list(
+    policies: &Policies,
+    client: &ClientFacts,
+    key: Option<u64>,
+    statements: &[Facts],
+    decision: &mut Decision,
+) {
+    let Some((list, index)) = &policies.allow_list else { return };
+    let Some(rule) = policies.rules.get(*index as usize).filter(|_| list.refuses(client, key, statements))
+    else {
+        return;
+    };
+    let why = match key {
+        Some(_) => "it is not in the allow-list",
+        None => "it cannot be read, so it is in no list",
+    };
+    decision.matches.push(Match {
+        index: *index,
+        statement: 0,
+        rule: Arc::clone(rule),
+        message: "A statement like this was never seen while the allow-list was learned.".to_owned(),
+        hint: format!(
+            "Let it run while the list has `mode = \"learn\"`, or add its fingerprint to {}.",
+            list.file
+        ),
+        because: why.to_owned(),
+    });
+    decision.matches.sort_by_key(|found| found.index);
+}
+
 pub(super) fn speak(
-    index: u32,
-    statement: usize,
+    (index, statement): (u32, usize),
     rule: &Arc<Rule>,
     subject: &Subject<'_>,
+    fingerprint: u64,
     finding: Option<Finding>,
 ) -> Match {
     let (said, hinted) = finding.map_or((None, None), |finding| (Some(finding.message), Some(finding.hint)));
     let filled = |template: &Option<super::template::Template>| {
-        template.as_ref().map(|template| template.fill(&rule.name, subject.facts))
+        template.as_ref().map(|template| template.fill(rule, subject, fingerprint))
     };
     let message = filled(&rule.message).or(said).unwrap_or_else(|| match rule.act {
         Act::Block => format!("Rule {} does not allow this statement.", rule.name),

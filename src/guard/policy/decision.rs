@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{Act, Rule, RuleLimit};
+use super::rewrite::{Text, Wanted, rewrite};
 use super::settings;
+use crate::guard::facts::Facts;
 use crate::guard::{Action, Bound, Complaint, Hit, Lane, Limits};
 
 /// A rule that matched, with its words filled in.
@@ -41,6 +43,27 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Some rule that holds, or may hold at the run, wants another text: the verdict is of this very text.
+    pub(in crate::guard) fn rewrites(&self) -> bool {
+        let rules = self.matches.iter().map(|found| &found.rule);
+        let mut rules = rules.chain(self.candidates.iter().map(|candidate| &candidate.rule));
+        rules.any(|rule| rule.enforced && rule.rewrite.is_some())
+    }
+
+    /// The text to run instead and its facts; what cannot be rewritten is blocked if a rule wants it so.
+    pub(in crate::guard) fn rewritten(
+        &self,
+        text: Option<&Text<'_>>,
+        statements: &[Facts],
+        fingerprint: u64,
+    ) -> (Option<(String, Facts)>, Option<Complaint>) {
+        let Some(wanted) = Wanted::of(self.enforced().map(|found| &*found.rule)) else { return (None, None) };
+        match rewrite(&wanted, text, statements) {
+            Ok(new) => (new, None),
+            Err(reason) => (None, wanted.strict.map(|rule| refused(rule, &reason, fingerprint))),
+        }
+    }
+
     pub(super) fn unanswered(&mut self, rule: &Arc<str>) {
         if !self.unanswered.contains(rule) {
             self.unanswered.push(Arc::clone(rule));
@@ -132,6 +155,19 @@ impl Decision {
             }
         }
         all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+}
+
+/// The rule's own words are about what it rewrites; why this one cannot be is ours to say.
+fn refused(rule: &Rule, reason: &str, fingerprint: u64) -> Complaint {
+    let sqlstate = if rule.act == Act::Rewrite { rule.sqlstate } else { *b"42501" };
+    Complaint {
+        rule: Arc::clone(&rule.name),
+        action: Action::Block,
+        sqlstate,
+        message: format!("Rule {} cannot rewrite this statement: {reason}.", rule.name),
+        detail: format!("Rule {} of {}, fingerprint {fingerprint:016x}.", rule.name, rule.file),
+        hint: "Write it as the rule asks, or let the rule have `otherwise = \"run\"`.".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::check::Reads;
 use super::decide::{Asked, Asking, Outcome, speak};
 use super::decision::{Candidate, Decision, Match};
 use super::model::Policies;
+use super::rewrite::Text;
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
 use crate::guard::{CatalogFacts, Circumstances, ClientFacts, Judgement, Subject, judge};
@@ -16,9 +17,12 @@ pub struct Live {
     /// What the candidates' conditions read.
     reads: Reads,
     client: ClientFacts,
+    fingerprint: u64,
     statements: Box<[Facts]>,
     known: Box<[CatalogFacts]>,
     catalog: Option<Arc<Catalog>>,
+    /// The text, if a rule may rewrite it, and what it is read by.
+    text: Option<(Box<[u8]>, bool)>,
     /// By statement.
     candidates: Box<[Candidate]>,
     /// What matched already.
@@ -35,12 +39,14 @@ impl Live {
     /// `None` if nothing is left to ask.
     pub(in crate::guard) fn of(
         policies: &Policies,
-        client: &ClientFacts,
+        (client, fingerprint): (&ClientFacts, u64),
         statements: &[Facts],
         known: &[CatalogFacts],
         catalog: Option<&Arc<Catalog>>,
+        text: Option<&Text<'_>>,
         decision: &mut Decision,
     ) -> Option<Arc<Self>> {
+        let text = text.filter(|_| decision.rewrites());
         // A rule that speaks of an earlier statement has nothing to add about a later one.
         let mut candidates = std::mem::take(&mut decision.candidates);
         candidates.retain(|candidate| {
@@ -58,12 +64,20 @@ impl Live {
             env: Arc::clone(&policies.env),
             reads,
             client: client.clone(),
+            fingerprint,
             statements: statements.into(),
             known: known.into(),
             catalog: catalog.map(Arc::clone),
+            text: text.map(|text| (text.bytes.into(), text.standard_conforming_strings)),
             candidates: candidates.into(),
             matches: decision.matches.clone(),
         }))
+    }
+
+    /// Some rule waits for the plan.
+    #[must_use]
+    pub fn reads_plan(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.rule.reads_root("plan"))
     }
 
     /// The candidates that match in these circumstances.
@@ -81,7 +95,7 @@ impl Live {
                     continue;
                 }
                 if let Outcome::Speaks(finding) = asking.ask(rule, &subject, Asked::Now) {
-                    found.push(speak(*index, at, rule, &subject, finding));
+                    found.push(speak((*index, at), rule, &subject, self.fingerprint, finding));
                 }
             }
         }
@@ -93,6 +107,7 @@ impl Live {
         let words = |found: &Match| found.message.len() + found.hint.len() + found.because.len();
         size_of::<Self>()
             + self.statements.iter().map(facts_size).sum::<usize>()
+            + self.text.as_ref().map_or(0, |(text, _)| text.len())
             + size_of_val(&*self.known)
             + size_of_val(&*self.candidates)
             + self.matches.iter().map(|found| size_of_val(found) + words(found)).sum::<usize>()
@@ -127,6 +142,12 @@ pub fn settle(judgement: &Arc<Judgement>, around: &Circumstances<'_>) -> Arc<Jud
     matches.sort_by_key(|found| found.index);
     let decision = Decision { matches, ..Decision::default() };
     let mut settled = Judgement { live: None, ..Judgement::clone(judgement) };
-    judge::apply(&mut settled, &decision, &live.statements);
+    let catalog = around.catalog.or(live.catalog.as_deref());
+    let text = live.text.as_ref().map(|(bytes, standard)| Text {
+        bytes,
+        standard_conforming_strings: *standard,
+        catalog,
+    });
+    judge::apply(&mut settled, &decision, &live.statements, text.as_ref());
     Arc::new(settled)
 }

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use serde_spanned::Spanned;
 use toml::de::DeTable;
 
+use super::allow::{self, AllowList, ListMode};
 use super::check::Reads;
 use super::condition::{Condition, Fault};
-use super::load_actions::{act, limit, schedule, set, sqlstate, template, zone};
+use super::load_actions::{act, limit, set, sqlstate, template};
+use super::load_rewrite::rewrite;
+use super::load_schedule::{schedule, zone};
 use super::load_select::selectors;
 use super::model::{Act, Policies, Rule};
 use crate::document::{Problem, Problems, Source, closest, entry, short, string, tables, wrong_type};
 use crate::guard::rules;
 use crate::guard::rules::{Given, OptType, Options};
 
-const RULE_KEYS: [&str; 21] = [
+/// What may stand in a rule.
+pub const RULE_KEYS: [&str; 22] = [
     "name",
     "finds",
     "with",
@@ -27,6 +31,7 @@ const RULE_KEYS: [&str; 21] = [
     "route",
     "limit",
     "set",
+    "rewrite",
     "share",
     "valid_from",
     "valid_until",
@@ -71,8 +76,12 @@ impl Policies {
     /// # Errors
     /// Every mistake of every file.
     pub fn load(sources: &[Arc<Source>]) -> Result<Self, Vec<Problem>> {
-        let mut loader =
-            Loader { env: Arc::new(cel::Env::stdlib()), rules: Vec::new(), names: HashMap::new() };
+        let mut loader = Loader {
+            env: Arc::new(cel::Env::stdlib()),
+            rules: Vec::new(),
+            names: HashMap::new(),
+            allow_list: None,
+        };
         let mut problems = Vec::new();
         for source in sources {
             problems.append(&mut loader.file(source));
@@ -84,6 +93,7 @@ impl Policies {
         for condition in loader.rules.iter().filter_map(|rule| rule.when.as_ref()) {
             reads.add(&condition.reads);
         }
+        loader.rules.iter().for_each(|rule| reads.add(&rule.shows));
         let selectors = loader.rules.iter().flat_map(|rule| rule.only.iter().chain(&rule.unless));
         let reads_application = reads.has("client", "application")
             || selectors.into_iter().any(|selector| selector.applications.is_some());
@@ -92,6 +102,7 @@ impl Policies {
             env: loader.env,
             reads,
             reads_application,
+            allow_list: loader.allow_list,
         })
     }
 }
@@ -99,6 +110,7 @@ impl Policies {
 struct Loader {
     env: Arc<cel::Env>,
     rules: Vec<Rule>,
+    allow_list: Option<(AllowList, u32)>,
     /// Where each name was first used.
     names: HashMap<String, String>,
 }
@@ -108,7 +120,7 @@ impl Loader {
         let mut problems = Problems::new(source);
         let document = problems.parse(&source.text);
         let top = document.get_ref();
-        problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone"], |key| {
+        problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone", "allow_list"], |key| {
             RULE_KEYS.contains(&key).then(|| format!("`{key}` stands in a [[rule]]"))
         });
         let enforced = mode(top, &mut problems).unwrap_or(true);
@@ -119,7 +131,43 @@ impl Loader {
                 self.rules.push(rule);
             }
         }
+        self.allow_list(top, &file, &mut problems);
         problems.finish()
+    }
+
+    /// The list is a rule of its own, so that it is counted and told as one.
+    fn allow_list(&mut self, top: &DeTable<'_>, file: &Arc<str>, problems: &mut Problems) {
+        let Some(list) = AllowList::load(top, problems) else { return };
+        if let Some(there) = self.names.get(allow::RULE) {
+            let at = entry(top, "allow_list").map_or(0..0, Spanned::span);
+            problems.add(at, format!("there is an allow-list already, at {there}")).cure =
+                Some("one is for all policies; take one of them out".into());
+            return;
+        }
+        self.names.insert(allow::RULE.to_owned(), problems.source.name.to_string());
+        let index = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        self.rules.push(Rule {
+            name: allow::RULE.into(),
+            file: Arc::clone(file),
+            act: Act::Block,
+            enforced: list.mode == ListMode::Enforce,
+            is_list: true,
+            finds: None,
+            with: Options::default(),
+            when: None,
+            only: Box::default(),
+            unless: Box::default(),
+            message: None,
+            hint: None,
+            shows: Reads::default(),
+            sqlstate: BLOCKED,
+            match_unknown: false,
+            limit: None,
+            set: Box::default(),
+            rewrite: None,
+            schedule: Default::default(),
+        });
+        self.allow_list = Some((list, index));
     }
 
     /// A rule, or `None` if it has a mistake (which is among the problems then).
@@ -141,9 +189,20 @@ impl Loader {
         let act = act(&span, table, problems);
         let limit = limit(table, act, problems);
         let set = set(table, act, problems);
+        let rewrite = rewrite(table, act, problems);
         let schedule = schedule(table, name.as_deref().unwrap_or_default(), zone, problems);
         let message = template(table, "message", problems);
         let hint = template(table, "hint", problems);
+        let mut shows = Reads::default();
+        for (key, template) in [("message", &message), ("hint", &hint)] {
+            let Some(template) = template else { continue };
+            template.reads(&mut shows);
+            if template.names_limit() && limit.is_none() {
+                let at = entry(table, key).map_or(span.clone(), Spanned::span);
+                problems.add(at, "`{limit}` is the rule's `limit`, and it has none").cure =
+                    Some("`{query.limit}` is the statement's".into());
+            }
+        }
         let enforced = mode(table, problems).unwrap_or(enforced);
         let sqlstate = sqlstate(table, act, problems);
         let match_unknown = choice(table, "on_unknown", &["match", "no-match"], problems) == Some(0);
@@ -157,6 +216,7 @@ impl Loader {
             file: Arc::clone(file),
             act: act?,
             enforced,
+            is_list: false,
             finds,
             with,
             when,
@@ -164,10 +224,15 @@ impl Loader {
             unless: unless?,
             message,
             hint,
-            sqlstate: sqlstate.unwrap_or(if act == Some(Act::Block) { BLOCKED } else { WARNING }),
+            shows,
+            sqlstate: sqlstate.unwrap_or(match act {
+                Some(Act::Block | Act::Rewrite) => BLOCKED,
+                _ => WARNING,
+            }),
             match_unknown,
             limit,
             set,
+            rewrite,
             schedule,
         })
     }

@@ -65,7 +65,7 @@ fn selector(span: Range<usize>, table: &DeTable<'_>, key: &str, problems: &mut P
     })
 }
 
-fn table_pattern(text: &str) -> TablePattern {
+pub(super) fn table_pattern(text: &str) -> TablePattern {
     match text.rsplit_once('.') {
         Some((schema, table)) => {
             TablePattern { schema: Some(Glob(schema.into())), table: Glob(table.into()) }

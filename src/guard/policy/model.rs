@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::allow::{self, AllowList};
 use super::check::Reads;
 use super::condition::Condition;
+use super::rewrite::Rewrite;
 use super::schedule::Schedule;
 use super::select::Selector;
 use super::template::Template;
+use crate::document::{Problem, Source};
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
+use crate::guard::sql::Wanted;
 use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Rate};
 
 /// What a rule does where it matches.
@@ -25,6 +29,8 @@ pub enum Act {
     Limit,
     /// The rule's settings are in force for it.
     Set,
+    /// Another text runs instead.
+    Rewrite,
 }
 
 impl Act {
@@ -36,6 +42,7 @@ impl Act {
             Self::Route(_) => Action::Route,
             Self::Limit => Action::Limit,
             Self::Set => Action::Set,
+            Self::Rewrite => Action::Rewrite,
         }
     }
 }
@@ -50,6 +57,19 @@ pub struct RuleLimit {
     pub concurrency: Option<Concurrency>,
 }
 
+impl std::fmt::Display for RuleLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            self.timeout.map(|time| format!("{time:?}")),
+            self.rows.map(|rows| format!("{rows} rows")),
+            self.bytes.map(|bytes| format!("{bytes} bytes")),
+            self.rate.map(|rate| format!("{} in {:?}", rate.count, rate.within)),
+            self.concurrency.map(|concurrency| format!("{} at once", concurrency.most)),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -59,6 +79,8 @@ pub struct Rule {
     pub act: Act,
     /// False in `mode = "observe"`: it is counted, and nothing else happens.
     pub enforced: bool,
+    /// It stands for the allow-list, and only that speaks for it.
+    pub(super) is_list: bool,
     pub(super) finds: Option<&'static Detector>,
     /// The detector's options.
     pub(super) with: Options,
@@ -69,6 +91,8 @@ pub struct Rule {
     pub(super) unless: Box<[Selector]>,
     pub(super) message: Option<Template>,
     pub(super) hint: Option<Template>,
+    /// What message and hint show.
+    pub(super) shows: Reads,
     pub(super) sqlstate: [u8; 5],
     /// `on_unknown = "match"`: a condition that cannot be answered counts as met.
     pub(super) match_unknown: bool,
@@ -76,6 +100,8 @@ pub struct Rule {
     pub limit: Option<RuleLimit>,
     /// Settings in force for the statement, in the words of `SET`.
     pub set: Box<[(Box<str>, Box<str>)]>,
+    /// How it changes the statement.
+    pub(super) rewrite: Option<Rewrite>,
     /// When, and for which share of the clients, it holds.
     pub(super) schedule: Schedule,
 }
@@ -84,28 +110,56 @@ impl Rule {
     /// Its detector reads what changes from run to run.
     pub(super) fn finds_live(&self) -> bool {
         self.finds.is_some_and(|detector| {
-            let live = |fact: &&str| fact.split_once('.').is_some_and(|(root, _)| LIVE_ROOTS.contains(&root));
-            detector.reads.iter().any(|fact| live(&fact))
+            let live = |fact: &&'static str| {
+                fact.split_once('.').is_some_and(|(root, _)| LIVE_ROOTS.contains(&root))
+            };
+            detector.reads.iter().any(live)
         })
     }
 
-    /// No statement of that kind is its business, whatever is known of the session and of the time.
+    /// No statement of that kind is its business, whatever is known of the session, the time and the plan.
     pub(super) fn is_foreign_to(&self, facts: &Facts) -> bool {
-        let definition = matches!(facts.kind, Kind::Ddl | Kind::Utility | Kind::Copy | Kind::Unparsed);
-        !definition && self.finds.is_some_and(|detector| detector.family == "ddl")
+        let family = self.finds.map_or("", |detector| detector.family);
+        match facts.kind {
+            Kind::Unparsed => false,
+            Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
+                family == "ddl" || (family == "plan" && facts.tables.is_empty())
+            }
+            Kind::Ddl | Kind::Utility | Kind::Copy => family == "plan",
+            Kind::Transaction | Kind::Set | Kind::Show => ["ddl", "plan"].contains(&family),
+        }
+    }
+
+    /// What its answer depends on that a run knows and the text does not.
+    #[must_use]
+    pub fn depends_on(&self) -> Vec<&'static str> {
+        let mut on: Vec<&'static str> = LIVE_ROOTS.into_iter().filter(|root| self.reads_root(root)).collect();
+        if self.schedule.reads_time() && !on.contains(&"time") {
+            on.push("time");
+        }
+        if self.schedule.share.is_some() {
+            on.push("the client's share");
+        }
+        on
     }
 
     pub(super) fn reads_time(&self) -> bool {
         self.reads_root("time")
     }
 
-    /// Its detector or its condition reads a field of that root.
-    fn reads_root(&self, root: &str) -> bool {
+    /// Its detector, its condition or its words read a field of that root.
+    pub(super) fn reads_root(&self, root: &str) -> bool {
         let of_detector = |detector: &&Detector| {
             detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
         };
         self.finds.as_ref().is_some_and(of_detector)
             || self.when.as_ref().is_some_and(|condition| condition.reads.has_root(root))
+            || self.shows.has_root(root)
+    }
+
+    /// It must be asked at every run: its words change, or whether it matches.
+    pub(super) fn shows_live(&self) -> bool {
+        self.shows.is_live()
     }
 }
 
@@ -116,6 +170,8 @@ pub struct Policies {
     /// All that any condition reads.
     pub(super) reads: Reads,
     pub(super) reads_application: bool,
+    /// And the index of its rule.
+    pub(super) allow_list: Option<(AllowList, u32)>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -129,6 +185,24 @@ impl Policies {
     #[must_use]
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// The statements that may run, if a policy has such a list. Its file has to be given to [`Policies::know`].
+    #[must_use]
+    pub fn allow_list(&self) -> Option<&AllowList> {
+        self.allow_list.as_ref().map(|(list, _)| list)
+    }
+
+    /// Adds the statements of the allow-list's file.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn know(&mut self, source: &Arc<Source>) -> Result<(), Vec<Problem>> {
+        let learned = allow::read_learned(source)?;
+        if let Some((list, _)) = &mut self.allow_list {
+            list.know(&learned);
+        }
+        Ok(())
     }
 
     /// A verdict may depend on `application_name`. If not, leave it out of [`crate::guard::Class`].
@@ -165,6 +239,12 @@ impl Policies {
         self.rules.iter().any(|rule| rule.reads_root("params"))
     }
 
+    /// [`crate::guard::Circumstances::plan`] is read. Whether one text's verdict waits for it: [`super::Live::reads_plan`].
+    #[must_use]
+    pub fn reads_plan(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_root("plan"))
+    }
+
     /// [`crate::guard::Circumstances::who`] is read.
     #[must_use]
     pub fn reads_share(&self) -> bool {
@@ -177,8 +257,29 @@ impl Policies {
         self.rules.iter().any(|rule| matches!(rule.act, Act::Route(Lane::Replica)) && rule.enforced)
     }
 
+    /// The literals of a text that a verdict may depend on.
+    pub(in crate::guard) fn reads_literals(&self) -> Wanted {
+        let any = |facts: &[&str]| facts.iter().any(|fact| self.reads_fact(fact));
+        Wanted { bounds: any(&["limit", "offset"]), constants: any(&["always_true", "tautology"]) }
+    }
+
     /// A verdict may depend on the length of the text, so that texts of one shape may differ in it.
     pub(in crate::guard) fn reads_bytes(&self) -> bool {
-        self.reads.has("query", "bytes")
+        self.reads_fact("bytes")
+    }
+
+    /// A verdict may depend on the comments of the text, which are no part of its shape.
+    pub(in crate::guard) fn reads_comments(&self) -> bool {
+        ["comments", "trailing_comment", "tags"].iter().any(|fact| self.reads_fact(fact))
+    }
+
+    /// A condition or a detector reads this fact of the statement.
+    fn reads_fact(&self, fact: &str) -> bool {
+        let of_query = |read: &str| read.strip_prefix("query.") == Some(fact);
+        self.reads.has("query", fact)
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(read))))
     }
 }

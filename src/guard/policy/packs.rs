@@ -29,6 +29,13 @@ macro_rules! packs {
 
 packs! {
     "baseline": "sane for an application nobody has looked at yet",
+    "strict": "refuses what baseline warns of, and what nobody can read",
+    "analytics-lane": "reports, wide joins and exports go to a replica",
+    "injection": "shapes of statements that only somebody else says through an application",
+    "agent": "SQL written by a machine: it may look, at a bounded number of rows",
+    "ddl-safety": "definitions on tables that are in use: no long locks, no surprises",
+    "tenant": "no statement without the tenant it is about; a pattern to copy",
+    "ownership": "each service writes its own tables only; a pattern to copy",
 }
 
 impl Pack {

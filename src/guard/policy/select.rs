@@ -49,7 +49,7 @@ pub(super) struct TablePattern {
 
 impl TablePattern {
     /// May `written` be this table? Written without a schema it may be in any.
-    fn may_be(&self, written: &str) -> bool {
+    pub(super) fn may_be(&self, written: &str) -> bool {
         let (schema, table) = split(written);
         self.table.matches(table)
             && match (&self.schema, schema) {

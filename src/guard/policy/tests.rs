@@ -61,7 +61,7 @@ fn a_case_file_with_mistakes_is_refused() {
     let expected = [
         "c:1:1: the case has no `sql`",
         "c:2:1: unknown key of a case `sqll` (did you mean `sql`?)",
-        "c:3:34: `action` cannot be \"stop\" (it is warn, block or route)",
+        "c:3:34: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set, rewrite)",
         "c:4:1: the case has no `expect` (`expect = []` if nothing may fire)",
     ];
     assert_eq!(found, expected);
@@ -72,7 +72,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
     let found = problems(
         "mode = 'watch'\nrules = 1\n\
          [[rule]]\nname = 'a'\nfinds = 'select_star'\nwhen = 'query.join > 3 && plane.rows > 1'\naction = 'stop'\n\
-         [[rule]]\nname = 'a b'\nwhenn = 'true'\naction = 'route'\nroute = 'analytics'\nmessage = 'x {rows}'\n\
+         [[rule]]\nname = 'a b'\nwhenn = 'true'\naction = 'route'\nroute = 'analytics'\nmessage = 'x {row}'\n\
          [[rule]]\naction = 'limit'\nlimit = { rows = 1 }\nonly = { user = ['x'] }\nsqlstate = '4250'\n",
     );
     let expected = [
@@ -80,13 +80,13 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
         "policies/p.toml:2:1: unknown key `rules` (did you mean `rule`?)",
         "policies/p.toml:5:9: there is no detector `select_star` (did you mean `select-star`?)",
         "policies/p.toml:6:15: `query` has no field `join` (did you mean `query.joins`?)",
-        "policies/p.toml:6:27: unknown name `plane` (known are query, client, session, time, plan, catalog)",
-        "policies/p.toml:7:10: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set)",
+        "policies/p.toml:6:27: unknown name `plane` (known are query, client, session, time, plan, catalog, params)",
+        "policies/p.toml:7:10: `action` cannot be \"stop\" (it is one of warn, block, route, limit, set, rewrite)",
         "policies/p.toml:8:1: the rule says nothing of what it is about (give it `finds`, `when` or `only`)",
         "policies/p.toml:9:8: `a b` cannot be a rule's name (use up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
         "policies/p.toml:10:1: unknown key of a rule `whenn` (did you mean `when`?)",
         "policies/p.toml:12:9: the route `analytics` leads nowhere: no such lane is configured (use \"replica\" or \"primary\")",
-        "policies/p.toml:13:11: unknown placeholder `{rows}` (known are {table}, {column}, {rule})",
+        "policies/p.toml:13:11: unknown placeholder `{row}` (known are {table}, {tables}, {column}, {rows}, {limit}, {rule}, {user}, {database}, {application}, {fingerprint} and any fact such as {query.joins})",
         "policies/p.toml:14:1: the rule has no `name`",
         "policies/p.toml:17:8: `only` names nothing (known are users, databases, applications, tables)",
         "policies/p.toml:17:10: unknown key of `only` `user` (did you mean `users`?)",
@@ -195,6 +195,25 @@ fn only_and_unless_narrow_a_rule() {
 }
 
 #[test]
+fn messages_show_what_is_known() {
+    let policies = load(
+        "[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'warn'\nlimit = { rows = 10, timeout = '5s' }\n\
+         message = '{rule} {{{table}}} {tables} {column} {rows} {limit} {user}@{database} {application} {query.joins} {query.kind}'\n\
+         hint = '{fingerprint}'\n",
+    );
+    let decision = ask(&policies, "app", "SELECT * FROM a, b");
+    assert_eq!(
+        decision.matches[0].message,
+        "x {a} a, b the column unknown 5s, 10 rows app@shop web-1 1 select"
+    );
+    assert_eq!(decision.matches[0].hint, "0000000000000000");
+    assert!(policies.reads_application() && !policies.reads_bytes());
+    let found =
+        problems("[[rule]]\nname = 'x'\nfinds = 'select-star'\naction = 'warn'\nmessage = '{limit}'\n");
+    assert!(found[0].contains("it has none (`{query.limit}` is"), "{found:?}");
+}
+
+#[test]
 fn a_rule_speaks_once_a_text_and_every_statement_is_asked() {
     let policies = Policies::baseline();
     let decision = ask(&policies, "app", "SELECT * FROM a; SELECT * FROM b; DELETE FROM c");
@@ -216,11 +235,12 @@ fn what_is_read_decides_what_is_part_of_a_class() {
 #[test]
 fn the_examples_of_the_manual_hold() {
     let manual = include_str!("../../../policies/README.md");
-    let mut examples = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let policies = load(examples.next().unwrap());
-    let cases = load_cases(&Source::new("README.md", examples.next().unwrap())).unwrap();
+    let examples = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (cases, policies): (Vec<&str>, Vec<&str>) = examples.partition(|text| text.contains("[[case]]"));
+    let loaded: Vec<Policies> = policies.into_iter().map(load).collect();
+    let cases = load_cases(&Source::new("README.md", cases[0])).unwrap();
     assert_eq!(cases.len(), 2);
-    assert_eq!(run_cases(&policies, &cases), []);
+    assert_eq!(run_cases(&loaded[0], &cases), []);
 }
 
 proptest::proptest! {

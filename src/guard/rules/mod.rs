@@ -34,6 +34,8 @@ pub struct Finding {
 pub struct Detector {
     /// As `finds` in a policy names it: after the bad pattern.
     pub name: &'static str,
+    /// Other names of it, which `finds` takes, too: other tools' and other habits'.
+    pub aliases: &'static [&'static str],
     /// The family it stands in: `reads`, `writes`, `ddl`, `security`, `session`.
     pub family: &'static str,
     /// The facts it reads, as conditions name them: `query.tables`, `session.repeats`.
@@ -55,14 +57,15 @@ impl Detector {
     }
 }
 
-/// One family's list: `rules! { "reads": "select-star" => select_star, … }`.
+/// One family's list: `rules! { "reads": "select-star" => select_star, … }`; `"name" | "other name" => …` has aliases.
 macro_rules! rules {
-    ($family:literal: $($name:literal => $module:ident,)*) => {
+    ($family:literal: $($name:literal $(| $alias:literal)* => $module:ident,)*) => {
         $(mod $module;)*
 
         pub(super) static DETECTORS: &[$crate::guard::rules::Detector] = &[
             $($crate::guard::rules::Detector {
                 name: $name,
+                aliases: &[$($alias),*],
                 family: $family,
                 reads: $module::READS,
                 options: $module::OPTIONS,
@@ -88,10 +91,10 @@ pub fn detectors() -> impl Iterator<Item = &'static Detector> + Clone {
     .flatten()
 }
 
-/// The detector of that name.
+/// The detector of that name, or of that other name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Detector> {
-    detectors().find(|detector| detector.name == name)
+    detectors().find(|detector| detector.name == name || detector.aliases.contains(&name))
 }
 
 /// docs/RULES.md.
@@ -102,6 +105,9 @@ pub fn documentation() -> String {
          Generated from `src/guard/rules/`; `UPDATE=1 cargo test` writes it again. A policy names a detector in\n\
          `finds` and says what follows; see `policies/README.md`. Options stand in the rule: `with = { max = 5 }`.\n",
     );
+    out += "\n`query.changes` holds these words, one for each kind of change that a statement makes: ";
+    out += &super::facts::WORDS.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    out += ".\n";
     let mut family = "";
     for detector in detectors() {
         if detector.family != family {
@@ -109,8 +115,12 @@ pub fn documentation() -> String {
             out += &format!("\n# Family: {family}\n");
         }
         let facts: Vec<String> = detector.reads.iter().map(|fact| format!("`{fact}`")).collect();
-        out +=
-            &format!("\n## {}\n\n{}\nReads {}.\n", detector.name, detector.documentation(), facts.join(", "));
+        out += &format!("\n## {}\n\n", detector.name);
+        if !detector.aliases.is_empty() {
+            let aliases: Vec<String> = detector.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+            out += &format!("Also called {}.\n\n", aliases.join(", "));
+        }
+        out += &format!("{}\nReads {}.\n", detector.documentation(), facts.join(", "));
         if !detector.options.is_empty() {
             out += "\n| option | type | default | |\n|---|---|---|---|\n";
             for option in detector.options {
@@ -138,7 +148,9 @@ mod tests {
 
     #[test]
     fn every_detector_has_its_name_its_headings_and_real_facts() {
-        let mut names: Vec<&str> = detectors().map(|detector| detector.name).collect();
+        let mut names: Vec<&str> = detectors()
+            .flat_map(|detector| std::iter::once(detector.name).chain(detector.aliases.iter().copied()))
+            .collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

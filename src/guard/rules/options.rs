@@ -83,6 +83,12 @@ impl Options {
         self.0.insert(name, value);
     }
 
+    /// What an option stands at.
+    #[must_use]
+    pub fn given(&self, name: &str) -> Option<&Given> {
+        self.0.get(name)
+    }
+
     /// A number; 0 if there is no such option.
     pub(super) fn int(&self, name: &str) -> i64 {
         match self.0.get(name) {

@@ -2,15 +2,16 @@
 
 use super::{Detector, Finding, Options};
 use crate::guard::catalog::Catalog;
-use crate::guard::facts::{ReadOptions, read};
+use crate::guard::facts::{ReadOptions, read, with_views};
 use crate::guard::plan::PlanFacts;
-use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject};
+use crate::guard::{CatalogFacts, Circumstances, ClientFacts, SessionFacts, Subject, TimeFacts};
 
 /// What stands around the statement of a test.
 #[derive(Default)]
 pub(super) struct Around {
     pub(super) catalog: Option<Catalog>,
     pub(super) session: Option<SessionFacts>,
+    pub(super) time: Option<TimeFacts>,
     pub(super) plan: Option<PlanFacts>,
     pub(super) options: Option<Options>,
 }
@@ -50,13 +51,17 @@ fn detector(name: &str) -> &'static Detector {
 
 fn findings(name: &str, sql: &str, around: &Around) -> Vec<Finding> {
     let detector = detector(name);
-    let reading = read(sql.as_bytes(), &ReadOptions::default());
+    let mut reading = read(sql.as_bytes(), &ReadOptions::default());
+    if let Some(catalog) = &around.catalog {
+        with_views(&mut reading.statements, catalog);
+    }
     assert!(reading.refusal.is_none(), "not parsed, so it shows nothing: {sql}");
     let client = ClientFacts::blank();
     let defaults = Options::defaults(detector.options);
     let circumstances = Circumstances {
         catalog: around.catalog.as_ref(),
         session: around.session.as_ref(),
+        time: around.time.as_ref(),
         plan: around.plan.as_ref(),
         ..Circumstances::default()
     };

@@ -402,7 +402,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-fn line_end(text: &[u8], from: usize) -> usize {
+pub(crate) fn line_end(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(text.len(), |n| from + n)
 }

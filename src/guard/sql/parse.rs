@@ -15,8 +15,9 @@ use super::{Refusal, depth};
 
 pub(in crate::guard) use pg_raw_parse::list::NodeList;
 pub(in crate::guard) use pg_raw_parse::raw::{
-    A_Expr_Kind, CoercionForm, DiscardMode, GrantTargetType, ObjectType, SetOperation, SubLinkType,
-    VariableSetKind,
+    A_Expr_Kind, AlterTableType, BoolExprType, BoolTestType, CmdType, CoercionForm, ConstrType, DiscardMode,
+    DropBehavior, GrantTargetType, JoinType, LockWaitPolicy, NullTestType, ObjectType, ReindexObjectType,
+    SetOperation, SubLinkType, VariableSetKind,
 };
 pub(in crate::guard) use pg_raw_parse::{ConstValue, Node, nodes};
 
@@ -59,6 +60,13 @@ pub(in crate::guard) fn parse(
         }
         Ok(Err(_)) | Err(_) => Err(Refusal::ParserFailed),
     }
+}
+
+/// The statements of a text as PostgreSQL's printer writes them.
+pub(super) fn canonical(text: &str) -> Option<String> {
+    let tree = parse(text.as_bytes(), true, text.len()).ok()?;
+    let printed = catch_unwind(AssertUnwindSafe(|| pg_raw_parse::deparse_stmts(tree.statements())));
+    printed.ok()?.ok()
 }
 
 /// The text for a grammar that wants UTF-8. What is not UTF-8 is read byte by byte as LATIN1: in every encoding

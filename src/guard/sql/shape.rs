@@ -1,8 +1,10 @@
 //! The shape of a text: its tokens, with every literal replaced by a tag of its class.
 //!
 //! Two texts of one cacheable shape have the same facts (except [`crate::guard::facts::Facts::bytes`]),
-//! so that one verdict serves both. What a fact reads of a literal is therefore in its tag.
+//! so that one verdict serves both. What a fact reads of a literal is therefore in its tag, or the literal itself is kept
+//! beside the shape (`extras.rs`): two texts of one shape and the same such literals have the same facts.
 
+use super::extras::{Extras, Wanted};
 use super::lexer::{Kind, Lexer, Token};
 use super::{Refusal, ShapeInfo};
 
@@ -20,6 +22,8 @@ mod tag {
     /// Before one of the string tags: `N'…'` is a cast.
     pub(super) const NATIONAL: u8 = 0x08;
     pub(super) const UNICODE: u8 = 0x0e;
+    /// A string after a LIKE of nothing but `%`: it matches all.
+    pub(super) const STRING_ALL: u8 = 0x0f;
 }
 
 /// Each byte with ASCII letters in lower case: a table is quicker for a short word than a vector.
@@ -39,7 +43,20 @@ pub(super) fn shape_of(
     standard_conforming_strings: bool,
     out: &mut Vec<u8>,
 ) -> Result<ShapeInfo, Refusal> {
+    keyed_shape(text, standard_conforming_strings, Wanted::default(), out, &mut Vec::new())
+}
+
+/// Writes the text's shape to `out`, and the literals that facts read to `extras` (both cleared first).
+pub(super) fn keyed_shape(
+    text: &[u8],
+    standard_conforming_strings: bool,
+    wanted: Wanted,
+    out: &mut Vec<u8>,
+    extras: &mut Vec<u8>,
+) -> Result<ShapeInfo, Refusal> {
     out.clear();
+    extras.clear();
+    let mut extras = wanted.any().then(|| Extras::new(wanted, extras));
     let mut lexer = Lexer::new(text, standard_conforming_strings);
     let mut split = Split::default();
     let mut query = false;
@@ -55,7 +72,12 @@ pub(super) fn shape_of(
             query = starts_query(bytes);
             writer.literal_matters |= !query;
         }
+        let from = writer.out.len();
         writer.token(token, bytes);
+        if let Some(extras) = &mut extras {
+            let told = extras.token(text, token, writer.out.get(from..).unwrap_or_default());
+            writer.literal_matters |= !told;
+        }
         writer.out.push(b' ');
     }
     writer.out.pop();
@@ -134,7 +156,12 @@ fn wildcard_class(token: Token, bytes: &[u8], literal_matters: &mut bool) -> u8 
         }
     };
     match body.first() {
-        Some(b'%' | b'_') => tag::STRING_WILDCARD,
+        Some(b'%') if body.iter().all(|byte| *byte == b'%') => tag::STRING_ALL,
+        Some(b'%' | b'_') => {
+            // A string that goes on in the next line may yet be of nothing else.
+            *literal_matters |= body.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+            tag::STRING_WILDCARD
+        }
         // An escape may stand for either (`E'\x25'`), a quote begins a continuation (`'' ⏎ '%'`): only
         // the grammar tells.
         Some(b'\\' | b'\'') => {
@@ -171,7 +198,7 @@ fn starts_query(word: &[u8]) -> bool {
 fn reads_literals(name: &[u8]) -> bool {
     let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     match name {
-        [b'c', ..] => begins(&[b"currval", b"cursor_to_xml", b"crosstab", b"connectby"]),
+        [b'c', ..] => begins(&[b"currval", b"current_setting", b"cursor_to_xml", b"crosstab", b"connectby"]),
         [b'd', ..] => begins(&[b"dblink", b"database_to_xml"]),
         [b'l', ..] => begins(&[b"lo_", b"lastval"]),
         [b'n', ..] => begins(&[b"nextval"]),

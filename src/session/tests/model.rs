@@ -30,6 +30,8 @@ pub(super) struct Model {
     input: Vec<u8>,
     pub(super) out: Vec<u8>,
     pub(super) statements: HashMap<Vec<u8>, Vec<u8>>,
+    /// Those of SQL `PREPARE`: the text that prepared them.
+    pub(super) sql: HashMap<Vec<u8>, Vec<u8>>,
     unnamed: Option<Vec<u8>>,
     portals: HashMap<Vec<u8>, Portal>,
     pub(super) status: u8,
@@ -40,10 +42,13 @@ pub(super) struct Model {
     pub(super) ran: Vec<String>,
     /// Answers every `set_config` with an error.
     pub(super) refuses_settings: bool,
+    /// What can't be prepared: its table is not there.
+    pub(super) refuses: &'static str,
     pub(super) said_bye: bool,
 }
 
 type Failure = ([u8; 5], &'static str);
+const UNKNOWN: Failure = (*b"26000", "prepared statement does not exist");
 const ABORTED: Failure = (*b"25P02", "current transaction is aborted");
 
 impl Model {
@@ -52,6 +57,7 @@ impl Model {
             input: Vec::new(),
             out: Vec::new(),
             statements: HashMap::new(),
+            sql: HashMap::new(),
             unnamed: None,
             portals: HashMap::new(),
             status: b'I',
@@ -60,6 +66,7 @@ impl Model {
             copying: None,
             ran: Vec::new(),
             refuses_settings: false,
+            refuses: "nothing",
             said_bye: false,
         }
     }
@@ -67,6 +74,7 @@ impl Model {
     /// What the pool's reset query does.
     pub(super) fn reset(&mut self) {
         self.statements.clear();
+        self.sql.clear();
         self.unnamed = None;
         self.portals.clear();
         self.status = b'I';
@@ -179,7 +187,7 @@ impl Model {
             self.unnamed = None;
         }
         // PostgreSQL looks at the text first. We know of the name before the server sees the text.
-        if self.statements.contains_key(parse.name) {
+        if self.statements.contains_key(parse.name) || self.sql.contains_key(parse.name) {
             return Err((*b"42P05", "prepared statement already exists"));
         }
         check(parse.text)?;
@@ -195,7 +203,40 @@ impl Model {
 
     fn statement(&self, name: &[u8]) -> Result<Vec<u8>, Failure> {
         let found = if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) };
-        found.cloned().ok_or((*b"26000", "prepared statement does not exist"))
+        let body = || Some(body_of(self.sql.get(name)?).to_vec());
+        found.cloned().or_else(body).ok_or(UNKNOWN)
+    }
+
+    fn executed(&self, name: &str) -> Result<String, Failure> {
+        let body = String::from_utf8(self.statement(name.as_bytes())?).unwrap();
+        if body == "SELECT 1/0" { Err((*b"22012", "division by zero")) } else { Ok(body) }
+    }
+
+    fn sql_statement(&mut self, text: &str) -> Result<Option<&'static str>, Failure> {
+        if text.to_ascii_lowercase().starts_with("prepare ") {
+            return self.sql_prepare(text).map(Some);
+        }
+        match text.strip_prefix("deallocate ").filter(|name| *name != "all") {
+            Some(name) => {
+                let known = self.statements.remove(name.as_bytes()).is_some();
+                let known = self.sql.remove(name.as_bytes()).is_some() || known;
+                if known { Ok(Some("DEALLOCATE")) } else { Err(UNKNOWN) }
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn sql_prepare(&mut self, text: &str) -> Result<&'static str, Failure> {
+        let name = text.split(' ').nth(1).unwrap().trim_matches('"').as_bytes();
+        if self.statements.contains_key(name) || self.sql.contains_key(name) {
+            return Err((*b"42P05", "prepared statement already exists"));
+        }
+        check(body_of(text.as_bytes()))?;
+        if text.ends_with(self.refuses) {
+            return Err((*b"42P01", "relation does not exist"));
+        }
+        self.sql.insert(name.to_vec(), text.as_bytes().to_vec());
+        Ok("PREPARE")
     }
 
     fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -235,7 +276,10 @@ impl Model {
     fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
         match frontend::target(body).unwrap() {
             Target::Statement(b"") => self.unnamed = None,
-            Target::Statement(name) => drop(self.statements.remove(name)),
+            Target::Statement(name) => {
+                self.statements.remove(name);
+                self.sql.remove(name);
+            }
             Target::Portal(name) => drop(self.portals.remove(name)),
         }
         reply::close_complete(&mut self.out);
@@ -271,8 +315,16 @@ impl Model {
             return Err((*b"22012", "division by zero"));
         }
         self.ran.push(text.clone());
-        if self.state.ours(&text, &mut self.out) {
+        if self.state.ours(&text, &self.sql, &mut self.out) {
             return Ok(());
+        }
+        if let Some(tag) = self.sql_statement(&text)? {
+            reply::command_complete(&mut self.out, tag);
+            return Ok(());
+        }
+        if let Some(name) = text.strip_prefix("execute ") {
+            let body = self.executed(name)?;
+            return self.rows(portal, limit, how, &body);
         }
         let tag = match text.as_str() {
             "" => {
@@ -295,6 +347,7 @@ impl Model {
             }
             "discard all" if self.status == b'I' => {
                 self.statements.clear();
+                self.sql.clear();
                 self.portals.clear();
                 self.state = Kept::default();
                 "DISCARD ALL"
@@ -302,6 +355,7 @@ impl Model {
             "discard all" => return Err((*b"25001", "DISCARD ALL cannot run inside a transaction block")),
             "deallocate all" => {
                 self.statements.clear();
+                self.sql.clear();
                 "DEALLOCATE ALL"
             }
             _ if text.starts_with("copy") => {
@@ -339,6 +393,11 @@ impl Model {
     }
 }
 
+fn body_of(text: &[u8]) -> &[u8] {
+    let at = text.windows(4).position(|w| w.eq_ignore_ascii_case(b" as ")).unwrap();
+    &text[at + 4..]
+}
+
 fn check(text: &[u8]) -> Result<(), Failure> {
     let broken = text.starts_with(b"fail") || text.starts_with(b"pgsluice refused");
     if broken { Err((*b"42601", "syntax error")) } else { Ok(()) }
@@ -348,7 +407,10 @@ fn check(text: &[u8]) -> Result<(), Failure> {
 fn rows(text: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(text).ok()?;
     if text.is_empty()
-        || !(text.starts_with("select") || text.starts_with("update") || text.starts_with("table"))
+        || !(text.starts_with("select")
+            || text.starts_with("execute")
+            || text.starts_with("update")
+            || text.starts_with("table"))
     {
         return None;
     }

@@ -1,8 +1,11 @@
 //! What a session of the model has: settings and a temporary table, in and out of transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::wire::reply;
+
+/// Names, and the texts that prepared them.
+pub(super) type Prepared = HashMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct State {
@@ -63,9 +66,9 @@ impl Kept {
     }
 
     /// Our own queries: alignment, restoration, and the question of what is left.
-    pub(super) fn ours(&mut self, text: &str, out: &mut Vec<u8>) -> bool {
+    pub(super) fn ours(&mut self, text: &str, sql: &Prepared, out: &mut Vec<u8>) -> bool {
         if text.contains("/* pgsluice: what the session left */") {
-            self.probe(text, out);
+            self.probe(text, sql, out);
             return true;
         }
         let aligns = text.starts_with("RESET \"") || text.starts_with("SELECT pg_catalog.set_config(");
@@ -84,14 +87,14 @@ impl Kept {
         aligns
     }
 
-    fn probe(&self, text: &str, out: &mut Vec<u8>) {
+    fn probe(&self, text: &str, sql: &Prepared, out: &mut Vec<u8>) {
         let mut row = vec![Some(String::new())];
         let kinds = [
             ("current_setting('role')", false),
             ("pg_my_temp_schema()", self.now.temp),
             ("pg_listening_channels()", false),
             ("pg_locks", false),
-            ("pg_prepared_statements WHERE from_sql", false),
+            ("EXISTS (SELECT FROM pg_catalog.pg_prepared_statements", !sql.is_empty()),
             ("is_holdable", false),
         ];
         for (_, held) in kinds.iter().filter(|(mark, _)| text.contains(mark)) {
@@ -106,6 +109,13 @@ impl Kept {
         if text.contains("pg_settings") {
             for (name, value) in &self.now.settings {
                 reply::data_row(out, &[Some(name), Some(value)]);
+            }
+            reply::command_complete(out, "SELECT");
+        }
+        if text.contains("SELECT name, statement") {
+            for (name, statement) in sql {
+                let text = |bytes| std::str::from_utf8(bytes).unwrap();
+                reply::data_row(out, &[Some(text(name)), Some(text(statement)), Some("")]);
             }
             reply::command_complete(out, "SELECT");
         }

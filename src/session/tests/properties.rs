@@ -26,7 +26,7 @@ enum Say {
 }
 
 fn say() -> impl Strategy<Value = Say> {
-    let n = 0u8..24;
+    let n = 0u8..29;
     prop_oneof![
         3 => n.clone().prop_map(Say::Query),
         5 => (0u8..4, n.clone()).prop_map(|(name, text)| Say::Parse(name, text)),
@@ -69,6 +69,11 @@ fn text(n: u8, client: usize) -> String {
         14 => "table t".into(),
         15 => "reset all".into(),
         16 => "reset a".into(),
+        24 => format!("prepare a as select sql{client}"),
+        25 => format!("prepare s as select sql{client}"),
+        26 => "execute s".into(),
+        27 => "deallocate s".into(),
+        28 => "execute a".into(),
         n => format!("select {} c{client}", n % 4),
     }
 }
@@ -97,7 +102,7 @@ fn copy(start: &[u8], how: u8, out: &mut Vec<u8>) {
 }
 
 fn batch(says: &[Say], client: usize, pending: &mut Pending) -> Vec<u8> {
-    const NAMES: [&str; 4] = ["", "a", "b", "c"];
+    const NAMES: [&str; 4] = ["", "a", "b", "s"];
     const PORTALS: [&str; 2] = ["", "p"];
     let before = std::mem::take(&mut pending.names);
     let mut touched = before;
@@ -110,12 +115,15 @@ fn batch(says: &[Say], client: usize, pending: &mut Pending) -> Vec<u8> {
             break;
         }
         match say {
+            // What they find depends on all that went before.
+            Say::Query(24..=28) | Say::Parse(_, 24..=28)
+                if all || !out.is_empty() || before != [false; 4] => {}
             Say::Query(n) => {
-                deallocates = (9..=10).contains(&n);
+                deallocates = matches!(n, 9..=10 | 24..=28);
                 touched[0] = true;
                 out.extend(q(&text(n, client)));
             }
-            Say::Parse(_, n @ 9..=10) => {
+            Say::Parse(_, n @ (9..=10 | 24..=28)) => {
                 deallocates = true;
                 let name = pending.own_name();
                 out.extend([p(&name, &text(n, client)), b(&name, &name), e(&name, 0)].concat());
@@ -262,6 +270,7 @@ proptest! {
         for server in &w.servers {
             // What is restored may be too many: the next Parse closes those. Nothing is left that nobody knows of.
             prop_assert!(server.model.statements.len() <= server.backend.prepared.len());
+            prop_assert!(server.model.sql.len() <= server.backend.sql.len());
         }
     }
 

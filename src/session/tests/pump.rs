@@ -233,7 +233,7 @@ impl World {
     /// The client sends up to `n` bytes more. True if anything happened.
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
-        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_repairing());
+        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_waited_for());
         if client.held || repairing || client.bye || client.fatal.is_some() || client.desync.is_some() {
             return false;
         }
@@ -289,7 +289,7 @@ impl World {
             assert!(fed.consumed >= from && fed.consumed <= input.len());
             from = fed.consumed;
             match fed.step {
-                Step::More | Step::Wait => client.held = fed.step == Step::Wait,
+                Step::More | Step::Wait | Step::Answer => client.held = fed.step == Step::Wait,
                 Step::Bye => client.bye = true,
                 Step::Server(lane) => match self.take_server(lane) {
                     Some(server) => {
@@ -322,6 +322,7 @@ impl World {
             Ok(served) => {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
+                client.again |= server.backend.take_looked();
                 if served.idle {
                     self.release_if_idle(c);
                 }
@@ -347,6 +348,8 @@ impl World {
             if !self.mute {
                 server.model.feed(up.bytes());
             }
+        } else if server.backend.take_wait() {
+            client.again = true;
         } else if client.session.releases() {
             self.let_go(c);
         }

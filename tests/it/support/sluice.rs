@@ -185,6 +185,13 @@ impl Sluice {
         self.process.as_ref().map(|p| p.program.output()).unwrap_or_default()
     }
 
+    /// Writes its policy file anew, in one step, as editors and deployments do.
+    pub fn write_policy(&self, toml: &str) {
+        let directory = &self.process.as_ref().unwrap().directory;
+        std::fs::write(directory.join("policy.new"), toml).unwrap();
+        std::fs::rename(directory.join("policy.new"), directory.join("policy.toml")).unwrap();
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.process.as_ref().unwrap().program.signal(signal);
     }

@@ -5,5 +5,7 @@ use super::{Finding, Kind, Opt, Options, Subject, rules, tables};
 
 rules! {
     "session":
-
+    "transaction-left-open" => transaction_left_open,
+    "repeated-lookup" => repeated_lookup,
+    "idle-pin" => idle_pin,
 }
