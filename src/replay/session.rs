@@ -143,7 +143,7 @@ fn values(entry: &Entry) -> u64 {
 /// What its last word on transactions leaves: true if one is open, false if none, `None` if it says nothing.
 fn control(sql: &[u8]) -> Option<bool> {
     let statements = sql.split(|byte| *byte == b';').map(|text| text.trim_ascii().to_ascii_lowercase());
-    let said = statements.filter_map(|text| {
+    let mut said = statements.filter_map(|text| {
         let mut words = text.split(|byte| !byte.is_ascii_alphabetic()).filter(|word| !word.is_empty());
         match words.next()? {
             b"begin" | b"start" => Some(true),
@@ -156,7 +156,7 @@ fn control(sql: &[u8]) -> Option<bool> {
             _ => None,
         }
     });
-    said.last()
+    said.next_back()
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ impl Tally {
             }
             if let (None, Some(complaint)) = (&set.message, judged.judgement.complaints.first()) {
                 set.message = Some(complaint.message.as_str().into());
-                set.hint = Some(complaint.hint.as_str().into()).filter(|hint: &Box<str>| !hint.is_empty());
+                set.hint = Some(complaint.hint.as_str().into()).filter(|_| !complaint.hint.is_empty());
             }
         }
     }

@@ -118,7 +118,7 @@ async fn play(session: &Session) {
     run("SELECT 'really the end'").await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn logs_of_all_formats_are_counted_exactly() {
     let server = Logging::start();
     play(&server.session().await).await;
@@ -183,7 +183,7 @@ async fn logs_of_all_formats_are_counted_exactly() {
     assert_eq!((code, error.as_str()), (0, ""));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn plans_come_from_the_primary_and_nothing_runs() {
     let server = Logging::start();
     let session = server.session().await;

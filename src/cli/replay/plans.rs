@@ -69,7 +69,7 @@ impl Planner {
     /// Tries the connection at once: a wrong URL should not wait for the first statement.
     pub(super) fn connect(url: &str, args: &ReplayArgs) -> Result<Self, Problem> {
         let fault = |why: String| Problem::new(format!("--primary: {why}"));
-        let url: ServerUrl = url.parse().map_err(|error| fault(format!("{error}")))?;
+        let url: ServerUrl = url.parse().map_err(|error| fault(error.to_string()))?;
         let database: Box<str> = url.database.as_str().into();
         let server = Server::new("primary", url, &ServerTlsSettings::default());
         let server = server.map_err(|error| fault(error.to_string()))?;
@@ -198,7 +198,8 @@ impl Planner {
         let now = Instant::now();
         let at = self.next.map_or(now, |next| next.max(now));
         self.next = Some(at + self.pause);
-        self.runtime.block_on(tokio::time::sleep_until(at));
+        // The timer is made where the runtime runs.
+        self.runtime.block_on(async { tokio::time::sleep_until(at).await });
     }
 }
 
