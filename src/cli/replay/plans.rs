@@ -69,7 +69,7 @@ impl Planner {
     /// Tries the connection at once: a wrong URL should not wait for the first statement.
     pub(super) fn connect(url: &str, args: &ReplayArgs) -> Result<Self, Problem> {
         let fault = |why: String| Problem::new(format!("--primary: {why}"));
-        let url: ServerUrl = url.parse().map_err(|error| fault(error.to_string()))?;
+        let url: ServerUrl = url.parse().map_err(fault)?;
         let database: Box<str> = url.database.as_str().into();
         let server = Server::new("primary", url, &ServerTlsSettings::default());
         let server = server.map_err(|error| fault(error.to_string()))?;
