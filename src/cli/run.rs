@@ -110,6 +110,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         policies,
+        seed: seed()?,
     });
     let sources = Sources {
         census: census(&shared),

@@ -26,7 +26,7 @@ pub use settings::{
 pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
 pub use terms::{Terms, Times};
 pub use url::{Host, Secret, ServerUrl, SslMode, TargetSessionAttrs};
-pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode};
+pub use value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,9 @@ use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
 use super::url::ServerUrl;
-use super::value::{AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PolicyMode, PoolMode, Value};
+use super::value::{
+    AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode, Value,
+};
 
 /// One setting, for docs and messages.
 #[derive(Debug)]
@@ -272,6 +274,22 @@ settings! {
         max_databases: usize = 32;
     }
 
+    /// The planner's own view, for rules that read `plan.…`: asked on the server that is about to run a statement, with
+    /// its parameters, once for each kind of statement.
+    plan: PlanSettings {
+        /// `inline`: the statement waits for the answer. `off`: nobody is asked, and rules that read plans get no answer.
+        mode: PlanMode = "inline";
+        /// How long the planner may think; after that the rule's `on_unknown` decides.
+        deadline: Duration = "50ms", where positive => "must be more than 0";
+        /// How long a plan is good for. It is asked for again sooner when the schema or the statistics change, and when a
+        /// statement takes three times longer or shorter than expected.
+        ttl: Duration = "10m", where positive => "must be more than 0";
+        /// Statements over smaller tables are not planned for rules; a table of unknown size counts as large.
+        min_rows: usize = 10000;
+        /// Plans kept by each thread.
+        max_plans: usize = 4096;
+    }
+
     /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.
     admin: AdminSettings {
         /// Roles that may run every command of the console. They log in as they do elsewhere.
@@ -333,6 +351,9 @@ settings! {
     limits: LimitSettings {
         /// Most bytes of statements that wait to be judged.
         max_buffered_bytes: ByteSize = "256MB";
+        /// Values (users, addresses, …) for which rates and concurrencies of policies are counted apart. Beyond it those
+        /// of a rule are counted together; values that nobody uses make room.
+        max_counted_values: usize = 10000, where |n: &usize| (1..=10_000_000).contains(n) => "must be from 1 to 10000000";
     }
 
     /// How many series `/metrics` may have.

@@ -344,6 +344,13 @@ choice!(
     }
 );
 choice!(
+    /// Whether the planner is asked for rules that read plans.
+    PlanMode {
+        Inline = "inline",
+        Off = "off",
+    }
+);
+choice!(
     /// How clients prove who they are.
     AuthType {
         /// As the role's stored secret says: SCRAM for a SCRAM verifier, md5 for an md5 hash.

@@ -11,6 +11,7 @@ use ahash::RandomState;
 use super::cache::{ClassId, Classes, Doorkeeper, KeyRef, Verdicts};
 use super::catalog::Catalog;
 use super::facts::{Facts, ReadOptions, Reading, read, with_views};
+use super::needs::Needs;
 use super::policy::{
     Asked, Decision, Learned, Live, Policies, Text, allow_key, catalog_facts, decide_by_list, decide_when,
 };
@@ -58,11 +59,11 @@ const MAX_NORMALIZED: usize = 1024;
 
 /// Judges the statements of one thread's clients.
 pub struct Guard {
-    policies: Arc<Policies>,
+    pub(super) policies: Arc<Policies>,
     /// Policies that are tried beside them.
     shadow: Option<Shadow>,
     /// Counts what changes verdicts: policies, catalogs.
-    generation: u32,
+    pub(super) generation: u32,
     limits: GuardLimits,
     /// By database.
     catalogs: Arc<HashMap<Box<str>, Arc<Catalog>>>,
@@ -74,8 +75,12 @@ pub struct Guard {
     shape: Vec<u8>,
     /// Literals that the policies read, of the text at hand.
     extras: Vec<u8>,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     counters: CacheCounters,
+    pub(super) needs: Needs,
+    /// Changes judgements on their way out.
+    #[cfg(test)]
+    pub(crate) amend: Option<fn(&[u8], &mut Judgement)>,
     /// What an allow-list in `mode = "learn"` has to write down, and what was learned already, by fingerprint and class.
     learned: Vec<Learned>,
     met: HashSet<(u64, ClassId), RandomState>,
@@ -90,6 +95,7 @@ impl Guard {
     #[must_use]
     pub fn new(policies: Arc<Policies>, limits: GuardLimits, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
+        let needs = Needs::of(&policies);
         Self {
             wanted: policies.reads_literals(),
             classes: Classes::new(hasher.clone(), policies.reads_application()),
@@ -107,20 +113,15 @@ impl Guard {
             shape: Vec::with_capacity(4096),
             extras: Vec::with_capacity(256),
             counters: CacheCounters::default(),
+            needs,
+            #[cfg(test)]
+            amend: None,
         }
     }
 
     #[must_use]
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
-    }
-
-    /// Other policies from now on. What was judged by the old ones is forgotten.
-    pub fn set_policies(&mut self, policies: Arc<Policies>) {
-        self.wanted = policies.reads_literals();
-        self.policies = policies;
-        self.generation += 1;
-        self.forget();
     }
 
     /// Policies to try beside those in force, or none. Statements seen before are judged anew, by both.
@@ -175,7 +176,7 @@ impl Guard {
         }
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.texts.clear();
         self.shapes.clear();
         self.met.clear();
@@ -190,8 +191,7 @@ impl Guard {
         CacheCounters { bytes: self.texts.bytes() + self.shapes.bytes(), ..self.counters }
     }
 
-    /// The judgement of a text (one or several statements) from a client of that class.
-    pub fn judge(&mut self, text: &[u8], class: &Arc<Class>) -> Arc<Judgement> {
+    pub(super) fn judged(&mut self, text: &[u8], class: &Arc<Class>) -> Arc<Judgement> {
         if self.classes.is_full() {
             self.forget();
         }

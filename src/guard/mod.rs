@@ -15,6 +15,7 @@ pub mod fact;
 pub mod facts;
 mod judge;
 mod limits;
+mod needs;
 pub mod plan;
 pub mod policy;
 pub mod route;
@@ -31,6 +32,7 @@ pub use circumstances::{
 pub use effects::Effects;
 pub use judge::{CacheCounters, Evaluation, Guard, GuardLimits, evaluate, main_statement};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
+pub use needs::Needs;
 pub use policy::{Live, settle};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.

@@ -10,13 +10,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use super::fingerprints::{Sample, Table};
-use super::labels::{DatabaseId, Labels, RuleMap};
+use super::labels::{DatabaseId, Labels};
 use super::locked;
+use super::rules::{self, Verdicts};
 use super::totals::{ClientKey, PoolKey};
-use crate::guard::{Action, Effects, Kind};
+use crate::guard::{Effects, Kind};
 
 /// A number with one writer and any number of readers. Wraps at 2^64.
 #[derive(Debug, Default)]
@@ -272,11 +273,6 @@ impl CacheLevel {
     pub const LABELS: [&'static str; 2] = ["text", "shape"];
 }
 
-pub(super) const VERDICTS: usize = ACTIONS.len() * MODES.len();
-pub(super) const SLOTS_PER_CHUNK: usize = 64;
-const CHUNKS: usize = Labels::MAX_RULES.div_ceil(SLOTS_PER_CHUNK);
-pub(super) type VerdictChunk = [[Cell; VERDICTS]; SLOTS_PER_CHUNK];
-
 /// All cells of one data thread.
 #[derive(Debug)]
 pub struct ThreadMeters {
@@ -284,7 +280,7 @@ pub struct ThreadMeters {
     pub(super) pools: Mutex<HashMap<PoolKey, Arc<PoolMeter>>>,
     pub(super) clients: Mutex<HashMap<ClientKey, Arc<ClientMeter>>>,
     /// Grown by the owner as rules hit, never moved: the reader needs no lock.
-    pub(super) verdicts: [OnceLock<Box<VerdictChunk>>; CHUNKS],
+    pub(super) verdicts: Verdicts,
     fingerprints: Mutex<Table>,
     pub(super) pins: [Cell; Effects::PINS.len()],
     pub(super) cache_hits: [Cell; 2],
@@ -293,6 +289,8 @@ pub struct ThreadMeters {
     pub client_bytes_received: Cell,
     pub client_bytes_sent: Cell,
     pub(super) client_logins: [Cell; 2],
+    /// Plans asked for: answered, failed.
+    pub(super) plans: [Cell; 2],
     pub(super) timeouts: [Cell; Timeout::LABELS.len()],
 }
 
@@ -302,7 +300,7 @@ impl ThreadMeters {
             labels,
             pools: Mutex::default(),
             clients: Mutex::default(),
-            verdicts: std::array::from_fn(|_| OnceLock::new()),
+            verdicts: rules::none(),
             fingerprints: Mutex::new(Table::new(tracked)),
             pins: Default::default(),
             cache_hits: Default::default(),
@@ -311,6 +309,7 @@ impl ThreadMeters {
             client_bytes_received: Cell::default(),
             client_bytes_sent: Cell::default(),
             client_logins: Default::default(),
+            plans: Default::default(),
             timeouts: Default::default(),
         }
     }
@@ -331,17 +330,6 @@ impl ThreadMeters {
         let key = ClientKey { database, user };
         let fresh = || Arc::new(ClientMeter::new(id));
         Arc::clone(locked(&self.clients).entry(key).or_insert_with(fresh))
-    }
-
-    /// A rule matched. `rules` is the map that came with the policies which judged the statement, so that a
-    /// judgement made before a reload keeps its rule's name.
-    #[inline]
-    pub fn verdict(&self, rules: &RuleMap, rule: u32, action: Action, enforced: bool) {
-        let slot = rules.slot(rule).0 as usize;
-        let Some(chunk) = self.verdicts.get(slot / SLOTS_PER_CHUNK) else { return };
-        let chunk =
-            chunk.get_or_init(|| Box::new(std::array::from_fn(|_| std::array::from_fn(|_| Cell::default()))));
-        chunk[slot % SLOTS_PER_CHUNK][action as usize * MODES.len() + usize::from(!enforced)].add(1);
     }
 
     /// A server was pinned to its client, for each of these reasons.
@@ -370,6 +358,11 @@ impl ThreadMeters {
     /// A client's log-in ended.
     pub fn client_login(&self, succeeded: bool) {
         self.client_logins[usize::from(!succeeded)].add(1);
+    }
+
+    /// The planner was asked; `known`: it answered.
+    pub fn plan(&self, known: bool) {
+        self.plans[usize::from(!known)].add(1);
     }
 
     /// A time ran out.
@@ -420,6 +413,7 @@ pub const MODES: [&str; 2] = ["enforce", "observe"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::Action;
     use crate::observe::totals::{HistogramTotals, PoolTotals};
     use crate::observe::{Bounds, Meters};
 

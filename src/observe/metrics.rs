@@ -18,10 +18,12 @@ use super::exposition::{Text, seconds};
 use super::fingerprints::Sample;
 use super::labels::{OTHER, Slot};
 use super::process::Process;
+use super::rules::VERDICTS as VERDICT_CELLS;
 use super::totals::Totals;
 use super::{Meters, locked, log};
 use crate::control::snapshot;
 use crate::guard::Effects;
+use crate::session::Limit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -68,6 +70,8 @@ metrics! {
         "Logged-in clients: idle, active (hold a server) or waiting for one.";
     CLIENT_LOGINS: Counter "client_logins_total" ["result"]
         "Log-ins of clients that ended, ok or failed.";
+    PLANS: Counter "plans_total" ["result"]
+        "Times the planner was asked ahead of a statement, by whether it answered in time.";
     TIMEOUTS: Counter "timeouts_total" ["timeout"]
         "Times that ran out, by the setting that says how long.";
     CLIENT_BYTES: Counter "client_bytes_total" ["direction"]
@@ -90,6 +94,8 @@ metrics! {
         "Errors the servers sent.";
     VERDICTS: Counter "verdicts_total" ["rule", "action", "mode"]
         "Statements a rule matched; in mode observe they were only counted.";
+    LIMITS: Counter "limits_total" ["rule", "limit"]
+        "Statements that met a limit of a rule: cut off, refused, or without a turn in time.";
     FINGERPRINT_CALLS: Counter "fingerprint_calls_total" ["database", "fingerprint"]
         "Statements run, for the fingerprints that took the most time; the rest is other.";
     FINGERPRINT_SECONDS: Counter "fingerprint_seconds_total" ["database", "fingerprint"]
@@ -274,6 +280,9 @@ fn connections(whole: &Whole<'_>, totals: &Totals) {
     for (result, count) in RESULTS.iter().zip(totals.client_logins) {
         whole.counter(&CLIENT_LOGINS, &[result], count);
     }
+    for (result, count) in RESULTS.iter().zip(totals.plans) {
+        whole.counter(&PLANS, &[result], count);
+    }
     for (timeout, count) in Timeout::LABELS.iter().zip(totals.timeouts) {
         whole.counter(&TIMEOUTS, &[timeout], count);
     }
@@ -332,12 +341,16 @@ fn guard(whole: &Whole<'_>, totals: &Totals, meters: &Meters) {
     for (slot, rule) in meters.rule_labels().iter().enumerate() {
         let counts = totals.verdicts.get(&Slot(slot as u32)).copied().unwrap_or_default();
         let own = rule.action as usize * MODES.len() + usize::from(!rule.enforced);
-        for (at, count) in counts.into_iter().enumerate() {
+        let (verdicts, limits) = counts.split_at(VERDICT_CELLS);
+        for (at, &count) in verdicts.iter().enumerate() {
             // What the rule says itself is there from the first moment.
             if count > 0 || (at == own && &*rule.name != OTHER) {
                 let (action, mode) = (ACTIONS[at / MODES.len()], MODES[at % MODES.len()]);
                 whole.counter(&VERDICTS, &[&rule.name, action, mode], count);
             }
+        }
+        for (limit, &count) in Limit::NAMES.iter().zip(limits).filter(|(_, count)| **count > 0) {
+            whole.counter(&LIMITS, &[&rule.name, limit], count);
         }
     }
     for ((_, reason), count) in Effects::PINS.iter().zip(totals.pins) {

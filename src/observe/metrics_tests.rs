@@ -70,6 +70,7 @@ fn the_page_says_what_was_counted() {
     assert_eq!(page.value("pgsluice_server_logins_total", &login("failed")), Some(1.0));
 
     thread.verdict(&rules, 0, Action::Block, true);
+    thread.limited(&rules, 0, crate::session::Limit::Rows);
     let page = reader::read(&render(&sources)).unwrap();
     assert_eq!(page.value("pgsluice_verdicts_total", &verdict("block")), Some(1.0));
 }

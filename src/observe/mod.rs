@@ -22,6 +22,7 @@ pub mod fingerprints;
 /// Bounds on label values.
 pub mod labels;
 /// The sums of the cells.
+mod rules;
 pub mod totals;
 /// The registry of all cells.
 pub mod meters;

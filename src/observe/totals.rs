@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::counters::{
-    BUCKETS, Cell, Histogram, KINDS, PoolMeter, SLOTS_PER_CHUNK, ThreadMeters, Timeout, VERDICTS,
-};
+use super::counters::{BUCKETS, Cell, Histogram, KINDS, PoolMeter, ThreadMeters, Timeout};
 use super::labels::Slot;
 use super::locked;
+use super::rules::{CELLS, SLOTS_PER_CHUNK};
 use crate::guard::Effects;
 
 /// A histogram summed over threads. `buckets` are not cumulative.
@@ -64,8 +63,8 @@ pub struct Totals {
     pub clients: BTreeMap<ClientKey, [u64; 3]>,
     /// Bytes received, bytes sent, clients that came.
     pub client_traffic: BTreeMap<ClientKey, [u64; 3]>,
-    /// By rule slot, then action × mode.
-    pub verdicts: HashMap<Slot, [u64; VERDICTS]>,
+    /// By rule slot: action × mode, then limits met.
+    pub verdicts: HashMap<Slot, [u64; CELLS]>,
     pub pins: [u64; Effects::PINS.len()],
     pub cache_hits: [u64; 2],
     pub cache_misses: [u64; 2],
@@ -73,6 +72,7 @@ pub struct Totals {
     pub client_bytes_received: u64,
     pub client_bytes_sent: u64,
     pub client_logins: [u64; 2],
+    pub plans: [u64; 2],
     pub timeouts: [u64; Timeout::LABELS.len()],
 }
 
@@ -113,6 +113,7 @@ impl Totals {
         sum(&mut self.cache_hits, &thread.cache_hits);
         sum(&mut self.cache_misses, &thread.cache_misses);
         sum(&mut self.client_logins, &thread.client_logins);
+        sum(&mut self.plans, &thread.plans);
         sum(&mut self.timeouts, &thread.timeouts);
         self.parse_failures += thread.parse_failures.get();
         self.client_bytes_received += thread.client_bytes_received.get();

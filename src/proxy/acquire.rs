@@ -25,7 +25,7 @@ pub(super) enum Acquired {
 }
 
 /// Why there is no server.
-enum Denied {
+pub(super) enum Denied {
     Timeout,
     Canceled,
     Shutdown,
@@ -128,7 +128,7 @@ impl Drive {
     }
 
     /// Something happened to the client while it has no server.
-    fn interrupted(&mut self, vigil: &mut Vigil, cx: &mut std::task::Context<'_>) -> Poll<Denied> {
+    pub(super) fn interrupted(&mut self, vigil: &mut Vigil, cx: &mut std::task::Context<'_>) -> Poll<Denied> {
         if self.mailbox.has_mail() {
             if self.mailbox.take_cancel() {
                 return Poll::Ready(Denied::Canceled);
@@ -213,7 +213,7 @@ fn tell(out: &mut Vec<u8>, pool: &KeyPool) {
 }
 
 /// Sleeps; a time too long to be represented is for ever.
-async fn sleep(time: Duration) {
+pub(super) async fn sleep(time: Duration) {
     if time > Duration::from_secs(365 * 24 * 3600) {
         std::future::pending::<()>().await;
     }

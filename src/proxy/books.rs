@@ -1,12 +1,14 @@
 //! The accountant of one feed: what the session machines report goes to the thread's counters.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::stream::Peer;
 use super::thread::{Ident, Thread};
-use crate::guard::{Effects, Judgement};
+use crate::guard::plan::{PlanKey, Planned};
+use crate::guard::{Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
-use crate::session::Ledger;
+use crate::session::{Admission, Ask, Ledger, Limit, PlanAnswer};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;
@@ -16,6 +18,7 @@ pub(super) struct Books<'a> {
     ident: &'a Ident,
     meter: &'a PoolMeter,
     since: &'a mut Instant,
+    peer: Option<&'a Peer>,
 }
 
 impl<'a> Books<'a> {
@@ -25,7 +28,13 @@ impl<'a> Books<'a> {
         meter: &'a PoolMeter,
         since: &'a mut Instant,
     ) -> Self {
-        Self { thread, ident, meter, since }
+        Self { thread, ident, meter, since, peer: None }
+    }
+
+    /// Of this client, for policies that tell clients apart.
+    pub(super) fn of(mut self, peer: &'a Peer) -> Self {
+        self.peer = Some(peer);
+        self
     }
 }
 
@@ -46,6 +55,10 @@ impl Ledger for Books<'_> {
         let nanos = u64::try_from(now.duration_since(*self.since).as_nanos()).unwrap_or(u64::MAX);
         *self.since = now;
         self.meter.query(judgement.kind, nanos, rows, bytes);
+        if !failed {
+            let seconds = nanos as f64 / 1e9;
+            self.thread.planner.borrow_mut().finished(judgement.fingerprint, rows, seconds);
+        }
         if failed {
             self.meter.error();
         }
@@ -79,6 +92,54 @@ impl Ledger for Books<'_> {
 
     fn schema_changed(&mut self) {
         self.ident.schema.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn key(&self, rule: &str, per: Per, value: &[u8]) -> u64 {
+        self.thread.shared.throttles.key(rule, per, value)
+    }
+
+    fn admit(&mut self, asks: &[Ask]) -> Admission {
+        self.thread.shared.throttles.admit(asks)
+    }
+
+    fn clock(&self) -> Duration {
+        self.thread.shared.throttles.elapsed()
+    }
+
+    fn unix(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn share_key(&self) -> u64 {
+        let class = &self.ident.class;
+        let application = self.ident.settings.get("application_name").unwrap_or_default();
+        let address = match self.peer {
+            Some(Peer::Ip(address)) => address.ip().to_canonical().to_string(),
+            _ => String::new(),
+        };
+        client_key(&class.user, application, &address)
+    }
+
+    fn limited(&mut self, rule: u32, limit: Limit) {
+        self.thread.meters.limited(&self.thread.rules.borrow(), rule, limit);
+    }
+
+    fn plan(&mut self, key: &PlanKey) -> Planned {
+        self.thread.planner.borrow_mut().get(key)
+    }
+
+    fn planning(&mut self, key: &PlanKey) {
+        self.thread.planner.borrow_mut().asks(key);
+    }
+
+    fn planned(&mut self, key: &PlanKey, answer: Option<&PlanAnswer>) {
+        let snapshot = self.thread.shared.snapshot.load();
+        let catalog = snapshot.catalogs.get(&self.ident.class.database);
+        let known = self.thread.planner.borrow_mut().learn(key, answer, catalog.map(|catalog| &**catalog));
+        self.thread.meters.plan(known);
+        // What the statement takes is its own from here on.
+        *self.since = Instant::now();
     }
 
     fn left_state(&mut self, fingerprint: u64) {

@@ -24,10 +24,11 @@ use super::mailbox::Mailbox;
 use super::pipe::Pipe;
 use super::policies;
 use super::thread::{Ident, Registered, SCRATCH, Thread, Work};
+use super::turn::Alarm;
 use crate::guard::{Effects, Lane};
 use crate::observe::counters::{ClientState, Timeout};
 use crate::pool::{ClientId, Pinned, Server};
-use crate::session::{Env, Fatal, Outlet, Session, Step};
+use crate::session::{Env, Fatal, Outlet, Session, Step, Who};
 use crate::wire::sqlstate;
 
 /// Reads of one client between two turns of the event loop: more would let bulk results starve small queries.
@@ -39,6 +40,8 @@ const MAX_OWED: usize = 4096;
 pub(super) enum Event {
     /// A server of this lane is needed.
     Acquire(Lane),
+    /// A place among the statements that count with the client's.
+    Turn,
     /// Others' turn.
     Yield,
     /// The client asked to cancel what it runs.
@@ -73,6 +76,10 @@ pub(super) struct Drive {
     pub(super) carry_ready: bool,
     /// The next message must wait until the present server is let go.
     held: bool,
+    /// The next message must wait for an answer of the present server.
+    pub(super) holding: bool,
+    /// The time of a statement with limits.
+    pub(super) alarm: Option<Box<Alarm>>,
     /// When the statement that runs was sent.
     pub(super) since: Instant,
     /// What this client has in the account of buffered bytes.
@@ -101,6 +108,10 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
                 }
             }
             Event::Acquire(lane) => match Box::pin(drive.acquire(lane)).await {
+                Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
+                Acquired::Closed(closed) => break closed,
+            },
+            Event::Turn => match Box::pin(drive.wait_turn()).await {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
             },
@@ -145,6 +156,8 @@ impl Drive {
             carry,
             carry_ready,
             held,
+            holding: false,
+            alarm: None,
             since,
             buffered: 0,
             note,
@@ -158,7 +171,11 @@ impl Drive {
         let thread = Rc::clone(&self.thread);
         let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
         let turns = self.turns(&mut work, cx);
-        self.leave_note(matches!(turns, Err(Event::Acquire(_))));
+        self.leave_note(matches!(turns, Err(Event::Acquire(_) | Event::Turn)));
+        let turns = match turns {
+            Ok(()) | Err(Event::Yield) => self.bound(cx).and(turns),
+            ended => ended,
+        };
         match turns {
             Ok(()) => Poll::Pending,
             Err(event) => Poll::Ready(event),
@@ -201,7 +218,7 @@ impl Drive {
     fn may_read_client(&self) -> bool {
         let owed = self.server.as_ref().map_or(0, |server| server.backend.owed());
         let repairing = self.server.as_ref().is_some_and(|server| server.backend.is_waited_for());
-        !self.held && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
+        !self.held && !self.holding && !repairing && owed < MAX_OWED && self.client.unsent() < SCRATCH
     }
 
     /// Reads from the server once and passes it on. `Ok(true)`: something moved.
@@ -243,6 +260,7 @@ impl Drive {
         self.ident.client_meter.sent.add(out.bytes().len() as u64);
         self.presence.pinned(self.pins());
         self.client.send(out.bytes(), cx).map_err(|_| Event::Closed(Closed::Client))?;
+        self.go_on(cx)?;
         if served.idle {
             self.idle(work, cx)?;
         }
@@ -374,7 +392,7 @@ impl Drive {
                 }
             }
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
-            let mut books = Books::new(&thread, &ident, meter, &mut self.since);
+            let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card.peer);
             let mut env = Env {
                 guard: &mut work.guard,
                 statements: &mut work.statements,
@@ -386,6 +404,8 @@ impl Drive {
                 refused_pins: thread.shared.refused_pins,
                 may_pin: self.pinned.is_taken() || ident.primary.node.may_pin(),
                 epoch: ident.schema.load(Ordering::Relaxed),
+                plan: thread.shared.plan,
+                who: Who { client: self.id, address: self.mailbox.card.peer.octets() },
             };
             let link = self.server.as_deref_mut().map(|server| &mut server.backend);
             let fed = self.session.feed(&mut env, from, link, &mut up, &mut work.down);
@@ -411,16 +431,16 @@ impl Drive {
             match fed.step {
                 Step::More | Step::Answer => return (fed.consumed, self.release_if_idle(work, cx)),
                 Step::Bye => return (fed.consumed, Err(Event::Closed(Closed::Client))),
-                Step::Wait => {
-                    self.held = true;
+                Step::Wait | Step::Hold => {
+                    (self.held, self.holding) = (fed.step == Step::Wait, fed.step == Step::Hold);
                     return (fed.consumed, self.release_if_idle(work, cx));
                 }
+                Step::Turn => return (fed.consumed, Err(Event::Turn)),
                 Step::Server(lane) => {
                     let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
                     match self.take_idle(lane, replica) {
                         Ok(true) => {}
-                        Ok(false) => return (fed.consumed, Err(Event::Acquire(lane))),
-                        Err(event) => return (fed.consumed, Err(event)),
+                        other => return (fed.consumed, Err(other.err().unwrap_or(Event::Acquire(lane)))),
                     }
                     from = fed.consumed;
                 }
@@ -464,7 +484,7 @@ impl Drive {
         let Some(mut server) = self.server.take() else { return };
         server.watch(cx);
         self.presence.set(ClientState::Idle);
-        if std::mem::take(&mut self.held) {
+        if std::mem::take(&mut self.held) | std::mem::take(&mut self.holding) {
             self.carry_ready = true;
         }
         self.thread.give_back(server);

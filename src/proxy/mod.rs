@@ -23,6 +23,11 @@ mod drive;
 mod endings;
 /// Waiting for a server.
 mod acquire;
+/// Rates and concurrency of statements.
+pub mod planner;
+mod throttle;
+/// Waiting for a turn under them, and the time a statement may take.
+mod turn;
 /// Who waits and goes.
 mod vigil;
 /// How long clients may take.

@@ -215,6 +215,19 @@ impl Peer {
         Self::Unix { uid: socket.peer_cred().ok().map(|credentials| credentials.uid()) }
     }
 
+    /// Its address as one of IPv6; a user of this machine has one of its own.
+    #[must_use]
+    pub fn octets(&self) -> [u8; 16] {
+        match self {
+            Self::Ip(address) => match address.ip() {
+                std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                std::net::IpAddr::V6(v6) => v6.octets(),
+            },
+            Self::Unix { uid } => (u128::from(uid.unwrap_or(u32::MAX)) | 1 << 64).to_be_bytes(),
+            Self::Unknown => [0; 16],
+        }
+    }
+
     /// Whether the other side is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {

@@ -15,9 +15,11 @@ use super::client_log;
 use super::crowd::Crowd;
 use super::deadlines::Deadlines;
 use super::mailbox::Mailbox;
+use super::planner::Planner;
 use super::startup::Front;
+use super::throttle::Throttles;
 use crate::admin::Console;
-use crate::config::{Settings, Times};
+use crate::config::{PlanMode, Settings, Times};
 use crate::control::learned::Inbox;
 use crate::control::policies::{Published, Store};
 use crate::control::snapshot;
@@ -26,7 +28,7 @@ use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
 use crate::observe::{Meters, RuleMap};
 use crate::pool::{ClientId, KeyPool, Node, Server, reset};
-use crate::session::{Interner, Mode, ParamSet, Trust};
+use crate::session::{Interner, Mode, ParamSet, PlanTerms, Trust};
 
 /// One read: large enough that bulk results cost few calls.
 pub(super) const SCRATCH: usize = 64 * 1024;
@@ -55,11 +57,13 @@ pub struct Shared {
     pub(super) turning_away: Semaphore,
     pub(super) client_log: Limiter,
     pub buffered: Account,
+    pub throttles: Throttles,
     pub draining: AtomicBool,
     pub max_statement_bytes: usize,
     pub prepared_bytes: usize,
     /// Statements for an allow-list that learns.
     pub learned: Arc<Inbox>,
+    pub plan: PlanTerms,
     /// Told, the catalogs are read again.
     pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
@@ -176,6 +180,8 @@ pub struct Parts {
     pub console: Console,
     pub meters: Arc<Meters>,
     pub policies: Arc<Store>,
+    /// Random.
+    pub seed: [u64; 4],
 }
 
 impl Shared {
@@ -199,14 +205,24 @@ impl Shared {
             turning_away: Semaphore::new(TURNING_AWAY),
             client_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
+            throttles: Throttles::new(settings.limits.max_counted_values, parts.seed),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
             refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),
+            plan: plan_terms(&settings),
             schemas: DashMap::default(),
             next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             settings,
         })
+    }
+}
+
+fn plan_terms(settings: &Settings) -> PlanTerms {
+    let plan = &settings.plan;
+    PlanTerms {
+        rows: (plan.mode == PlanMode::Inline).then_some(plan.min_rows as u64),
+        deadline_ms: u64::try_from(plan.deadline.as_millis()).unwrap_or(u64::MAX).max(1),
     }
 }
 
@@ -224,6 +240,8 @@ pub struct Thread {
     pub(super) deadlines: Deadlines,
     /// The counters of the rules that the guard goes by.
     pub(super) rules: RefCell<RuleMap>,
+    /// What is known of plans.
+    pub(super) planner: RefCell<Planner>,
     idents: RefCell<HashMap<IdentKey, Met>>,
     turn: std::cell::Cell<usize>,
 }
@@ -277,6 +295,7 @@ impl Thread {
         let meters = shared.meters.thread();
         let snapshot = snapshot::Reader::new(Arc::clone(&shared.snapshot));
         let statements = Interner::new(u16::try_from(index).unwrap_or(u16::MAX), seed, 16 << 20);
+        let planner = Planner::new(shared.settings.plan.max_plans, shared.settings.plan.ttl);
         let work = Work {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             spill: Vec::new(),
@@ -295,6 +314,7 @@ impl Thread {
             work: RefCell::new(work),
             trust: RefCell::default(),
             rules: RefCell::default(),
+            planner: RefCell::new(planner),
             idents: RefCell::default(),
             turn: std::cell::Cell::new(0),
         })
@@ -347,6 +367,7 @@ impl Thread {
         let catalogs = &snapshot.load().catalogs;
         if !Arc::ptr_eq(catalogs, guard.catalogs()) {
             guard.set_catalogs(Arc::clone(catalogs));
+            self.planner.borrow_mut().clear();
         }
     }
 

@@ -15,10 +15,15 @@ use crate::wire::{backend as view, reply, sqlstate};
 /// Messages that are looked into are waited for whole up to this size; larger ones pass unread.
 const LOOK_MAX: usize = 16 * 1024;
 
+/// A plan is one row: it is waited for up to this size, which a thread's buffer still holds beside another message.
+const PLAN_MAX: usize = 48 * 1024;
+
 pub(super) enum Show {
     Pass,
     Hide,
     Replace(Refusal),
+    /// The message comes behind this.
+    After(Refusal),
 }
 
 impl Backend {
@@ -46,7 +51,7 @@ impl Backend {
                 at += n;
                 self.rest -= n;
                 if self.rest == 0 {
-                    if self.rest_tag != b'D' {
+                    if !matches!(self.rest_tag, b'D' | b'd') {
                         self.act(self.rest_tag, &[], session, ledger)?;
                     }
                     self.local_replies(session, out);
@@ -59,39 +64,51 @@ impl Backend {
                 break;
             };
             if h.total > left.len() {
-                if !streams(h.tag) && h.total <= LOOK_MAX {
+                if (!streams(h.tag) && h.total <= LOOK_MAX) || (self.asks_planner() && h.total <= PLAN_MAX) {
                     break;
                 }
                 self.rest = h.total;
                 self.rest_tag = h.tag;
                 self.rest_hidden =
-                    self.is_ours() || matches!(self.queue.front(), Some(Expect::Columns { .. }));
+                    self.is_unheard() || streams(h.tag) && !self.lets_pass(h.tag, h.total, &[]);
                 self.spoil_probe();
                 self.bytes += h.total as u64;
                 continue;
             }
             self.bytes += h.total as u64;
-            if h.tag == b'D' && !self.is_ours() {
-                self.shown = true;
-                out.pass(at..at + h.total);
+            if h.tag == b'D' && !self.is_unheard() {
+                if self.watched.is_none() || self.lets_pass(h.tag, h.total, &[]) {
+                    self.shown = true;
+                    out.pass(at..at + h.total);
+                }
                 at += h.total;
                 continue;
             }
             let body = left.get(HEADER..h.total).unwrap_or_default();
-            match self.act(h.tag, body, session, ledger)? {
-                Show::Pass => {
-                    self.shown |= !matches!(h.tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
-                    out.pass(at..at + h.total);
-                }
-                Show::Hide => {}
-                Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
-            }
+            let show = self.act(h.tag, body, session, ledger)?;
+            self.show(show, h.tag, at..at + h.total, out);
             at += h.total;
             if !self.queue.is_empty() {
                 self.local_replies(session, out);
             }
         }
         Ok(Served { consumed: at, idle: self.idle() })
+    }
+
+    /// What becomes of a message that stands there in the input.
+    fn show(&mut self, show: Show, tag: u8, range: std::ops::Range<usize>, out: &mut Outlet<'_>) {
+        match show {
+            Show::Pass => {
+                self.shown |= !matches!(tag, b'1' | b't' | b'S' | b'N' | b'A' | b'Z');
+                out.pass(range);
+            }
+            Show::Hide => {}
+            Show::Replace(refusal) => out.add(|v| refusal.encode(v)),
+            Show::After(refusal) => {
+                out.add(|v| refusal.encode(v));
+                out.pass(range);
+            }
+        }
     }
 
     /// One whole message of the server.
@@ -111,7 +128,11 @@ impl Backend {
             }
             b'E' => {
                 let show = self.error(body, s, ledger);
-                return Ok(self.name_timeout(body, show));
+                let show = self.name_timeout(body, show, ledger);
+                if self.error_skip {
+                    self.watched = None; // what is skipped has no end of its own
+                }
+                return Ok(self.without_position(body, show));
             }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
@@ -119,10 +140,23 @@ impl Backend {
         if self.is_ours() {
             match (tag, self.queue.front_mut()) {
                 (b'D', Some(Expect::Probe(probe))) => probe.row(body),
+                (b'D', Some(Expect::Plan(asked))) => asked.row(body),
+                (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
                 (_, Some(Expect::Told(told))) => told.hear(tag, body),
                 _ => {}
             }
             return Ok(Show::Hide);
+        }
+        if matches!(self.queue.front(), Some(Expect::Imposing)) {
+            if tag == b'3' {
+                self.queue.pop_front();
+            }
+            return Ok(Show::Hide);
+        }
+        if self.watched.is_some()
+            && let Some(show) = self.of_watched(tag, body, s, ledger)?
+        {
+            return Ok(show);
         }
         match tag {
             b'1' => return self.parse_complete(s),
@@ -158,15 +192,27 @@ impl Backend {
         self.queue.front().is_some_and(Expect::is_ours)
     }
 
+    /// The same, or amid a batch of the client's.
+    fn is_unheard(&self) -> bool {
+        let amid = |e: &Expect| matches!(e, Expect::Imposing | Expect::Columns { .. });
+        self.queue.front().is_some_and(|e| e.is_ours() || amid(e))
+    }
+
     /// The batch that the server answers now is ours.
     fn next_end_is_ours(&self) -> bool {
         self.queue.iter().find(|e| e.ends_ready()).is_some_and(Expect::is_ours)
     }
 
+    fn asks_planner(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Plan(_)))
+    }
+
     /// A row too large to be looked at.
     fn spoil_probe(&mut self) {
-        if let Some(Expect::Probe(probe)) = self.queue.front_mut() {
-            probe.fail(false);
+        match self.queue.front_mut() {
+            Some(Expect::Probe(probe)) => probe.fail(false),
+            Some(Expect::Plan(asked)) => asked.fail(),
+            _ => {}
         }
     }
 
@@ -190,7 +236,7 @@ impl Backend {
         Ok(if whose.shown() { Show::Pass } else { Show::Hide })
     }
 
-    fn complete<L: Ledger>(
+    pub(super) fn complete<L: Ledger>(
         &mut self,
         tag: u8,
         body: &[u8],
@@ -285,14 +331,24 @@ impl Backend {
                 self.told(*told, s);
                 return Ok(Show::Hide);
             }
-            Expect::Hidden | Expect::Restore | Expect::HiddenSync => return Ok(Show::Hide),
+            Expect::Plan(asked) => {
+                let (key, answer) = asked.finish();
+                l.planned(&key, answer.as_ref());
+                return Ok(Show::Hide);
+            }
+            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
             _ => {}
         }
         if self.repairing {
+            self.watched = None;
             return Ok(Show::Hide);
         }
         (self.shown, self.repaired, self.described) = (false, false, false);
-        Ok(Show::Pass)
+        if self.status == b'I' {
+            s.close_portals(self.ended);
+        }
+        self.tell_history(s, l);
+        Ok(self.end_watch(Show::Pass, l))
     }
 
     fn error<L: Ledger>(&mut self, body: &[u8], s: &mut Session, ledger: &mut L) -> Show {
@@ -314,7 +370,11 @@ impl Backend {
                 probe.fail(view::field(body, b'C') == Some(&sqlstate::QUERY_CANCELED));
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Restore | Expect::HiddenSync) => {
+            Some(Expect::Plan(asked)) => {
+                asked.fail();
+                return if self.farewell { Show::Pass } else { Show::Hide };
+            }
+            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
             Some(Expect::Told(told)) => {
@@ -344,7 +404,7 @@ impl Backend {
     }
 
     fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
-        let hidden = matches!(self.queue.front(), Some(Expect::Hidden));
+        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed));
         if let Some((name, value)) = view::parameter_status(body) {
             if !hidden {
                 s.parameter_status(name, value);

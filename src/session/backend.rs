@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::align::ParamSet;
 use super::expect::{Expect, Queue};
+use super::impose::Imposed;
+use super::limits::Watched;
 use super::prepared::Prepared;
 use super::restate::OnServer;
 use crate::guard::{Effects, Lane};
@@ -91,6 +93,19 @@ pub struct Backend {
     pub(super) rests: u64,
     /// The statement that runs was cancelled because it took too long.
     pub(super) overran: bool,
+    /// The statement with limits that runs, and how many did so far.
+    pub(super) watched: Option<Box<Watched>>,
+    pub(super) watches: u64,
+    /// It is to be cancelled.
+    pub(super) excess: bool,
+    /// To be sent to the server at once.
+    pub(super) says: Vec<u8>,
+    /// What was owed when the client's next message was held.
+    pub(super) held_at: usize,
+    /// Settings in force beside the client's.
+    pub(super) imposed: Option<Box<Imposed>>,
+    /// Up to this batch, texts of ours stood in for the client's.
+    pub(super) rewritten: u64,
 }
 
 impl Backend {
@@ -143,6 +158,13 @@ impl Backend {
             connect_query: None,
             rests: 0,
             overran: false,
+            watched: None,
+            watches: 0,
+            excess: false,
+            says: Vec::new(),
+            held_at: 0,
+            imposed: None,
+            rewritten: 0,
         }
     }
 
@@ -261,6 +283,7 @@ impl Backend {
         self.sql.clear();
         self.drop_unnamed();
         self.settings = Arc::clone(&self.base);
+        (self.watched, self.imposed) = (None, None);
     }
 
     /// Takes note of a ParameterStatus or ReadyForQuery that answers a query made outside of [`Self::feed`].

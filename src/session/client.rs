@@ -7,16 +7,20 @@ use super::align::ParamSet;
 use super::backend::Backend;
 use super::columns::ToldColumns;
 use super::encoding::Wide;
-use super::expect::{Expect, Refusal, encode_notices};
+use super::expect::{Expect, Refusal};
+use super::history::History;
+use super::limits::{Halt, Limited, Who, is_bounded};
 use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
+use super::planning::{Form, PlanTerms};
 use super::probe::Touched;
 use super::repair::Batch;
-use super::sql_names::{SqlNames, is_mapped};
+use super::sql_names::SqlNames;
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
-use crate::guard::{Action, Class, Effects, Guard, Judgement, Lane};
+use crate::guard::plan::PlanKey;
+use crate::guard::{Class, Effects, Guard, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{frontend, reply, sqlstate};
 
@@ -50,6 +54,8 @@ pub struct Env<'a, L: Ledger> {
     pub may_pin: bool,
     /// Counts changes of the schema that passed through us.
     pub epoch: u64,
+    pub plan: PlanTerms,
+    pub who: Who,
 }
 
 /// What the session wants next.
@@ -61,6 +67,10 @@ pub enum Step {
     Server(Lane),
     /// The present server to come free, then the same bytes again from `consumed`.
     Wait,
+    /// The server to answer what is under way, then the same bytes again from `consumed`.
+    Hold,
+    /// A place among the statements that count together ([`Session::awaited`]), then the same bytes again.
+    Turn,
     /// An answer of the present server to us, then the same bytes again from `consumed`.
     Answer,
     /// The client said goodbye.
@@ -113,7 +123,7 @@ pub struct Session {
     /// A judgement passed while there was no server yet, and the guard's generation then.
     pub(super) judged: Option<(u32, Arc<Judgement>)>,
     /// No server is to be had for the message that waits: it is refused with this.
-    declined: Option<Box<Refusal>>,
+    pub(super) declined: Option<Box<Refusal>>,
     /// State on its server that the client must not lose.
     pub(super) held: Effects,
     /// What may have been left since the server was asked last.
@@ -135,6 +145,15 @@ pub struct Session {
     pub(super) may_pin: bool,
     /// The one text that we could not read is not answered yet: if the server can't parse it either, it leaves nothing.
     pub(super) fresh: bool,
+    pub(super) limited: Option<Box<Limited>>,
+    /// A statement of this batch has run.
+    pub(super) ran_in_batch: bool,
+    /// What belongs behind a statement that ran alone is still to be sent.
+    pub(super) postponed: bool,
+    /// Kept only where a policy asks for it.
+    pub(super) history: Option<Box<History>>,
+    /// The message at hand waited for this plan.
+    pub(super) plan_asked: Option<PlanKey>,
 }
 
 impl Session {
@@ -171,6 +190,11 @@ impl Session {
             refused_pins: Effects::NONE,
             may_pin: true,
             fresh: false,
+            limited: None,
+            ran_in_batch: false,
+            postponed: false,
+            history: None,
+            plan_asked: None,
         }
     }
 
@@ -242,6 +266,12 @@ impl Session {
     }
 
     fn message<L: Ledger>(&mut self, env: &mut Env<'_, L>, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
+        let alone = |link: &Backend| link.watched.is_some() || link.imposed.is_some();
+        if (self.postponed || t.link.as_deref().is_some_and(alone))
+            && let Some(flow) = self.behind(t)
+        {
+            return Ok(flow);
+        }
         let deaf = self.skipping || t.link.as_ref().is_some_and(|l| l.error_skip);
         if !deaf && self.brings_sql_names(env, t) {
             return Ok(Flow::Stop(Step::Answer));
@@ -294,9 +324,27 @@ impl Session {
         let judgement = match self.judged_before(env.guard.generation()) {
             Some(judgement) => judgement,
             None if oversized => env.guard.judge_oversized(&self.class),
-            None => self.judge(env, frontend::query(t.body()).ok_or(MALFORMED)?),
+            None => {
+                let text = frontend::query(t.body()).ok_or(MALFORMED)?;
+                let judgement = self.judge(env, text);
+                let plan = match self.plan(env, &judgement, Form::Query { text }, t) {
+                    Ok(plan) => plan,
+                    Err(stop) => return Ok(stop),
+                };
+                self.settled(env, judgement, text, Some(&[]), plan.as_deref())
+            }
         };
         let mut refusal = self.refusal(&judgement);
+        if refusal.is_none() && is_bounded(&judgement) {
+            match self.admit(env, &judgement, t) {
+                Ok(()) => {}
+                Err(Halt::Refused(refused)) => refusal = Some(refused),
+                Err(Halt::Stop(step)) => {
+                    self.judged = Some((env.guard.generation(), judgement));
+                    return Ok(Flow::Stop(step));
+                }
+            }
+        }
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());
             // An empty query, too: it is how a client asks whether its server is there.
@@ -309,6 +357,7 @@ impl Session {
             if let Some(refusal) = refusal {
                 refusal.encode(t.down);
             }
+            self.forgo();
             reply::ready_for_query(t.down, b'I');
             self.set_unnamed(None, t);
             self.stream(t, false);
@@ -320,6 +369,7 @@ impl Session {
         }
         env.ledger.judged(&judgement);
         if let Some(refusal) = refusal {
+            self.forgo();
             if link.idle() {
                 refusal.encode(t.down);
                 reply::ready_for_query(t.down, b'I');
@@ -329,16 +379,31 @@ impl Session {
             self.stream(t, false);
             return Ok(Flow::Done);
         }
-        self.notices(&judgement, t);
-        self.will_run(env.ledger, &judgement, frontend::query(t.body()).unwrap_or_default(), t);
-        self.materialise(&judgement, t);
+        self.run_query(env, &judgement, t);
+        Ok(Flow::Done)
+    }
+
+    /// A simple query that is judged and has all it needs.
+    fn run_query<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        judgement: &Arc<Judgement>,
+        t: &mut Turn<'_, '_>,
+    ) {
+        self.notices(judgement, t);
+        let text = frontend::query(t.body()).unwrap_or_default();
+        self.note_run(env, judgement, text, text);
+        self.will_run(env.ledger, judgement, text, t);
+        self.impose(judgement, t);
+        self.materialise(judgement, t);
         self.set_unnamed(None, t);
-        self.stream(t, true);
+        self.send_query(judgement, t);
+        self.ran_in_batch = false;
         if let Some(link) = t.link.as_deref_mut() {
             let discards = judgement.effects.has(Effects::DISCARD_ALL) && link.fresh();
             link.unsynced = false;
             link.drop_unnamed();
-            link.expect_end(Expect::Query(Arc::clone(&judgement)));
+            link.expect_end(Expect::Query(Arc::clone(judgement)));
             // Drivers send it in one go with the next client's first statement.
             if discards {
                 self.deallocated();
@@ -347,24 +412,10 @@ impl Session {
                 }
             }
         }
-        self.deallocates(&judgement, t);
+        self.deallocates(judgement, t);
+        self.watch(env, judgement, None, t);
         if self.rest == 0 {
-            self.restore(t);
-            if let Some(link) = t.link.as_deref_mut() {
-                link.dematerialise(t.up);
-            }
-        }
-        Ok(Flow::Done)
-    }
-
-    /// A query that fails in place of the one that is refused, so that a transaction fails with it.
-    fn poison(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
-        self.set_unnamed(None, t);
-        if let Some(link) = t.link.as_deref_mut() {
-            link.unsynced = false;
-            link.drop_unnamed();
-            link.expect_end(Expect::Poison { refusal, query: true });
-            t.up.add(|v| frontend::put_query(v, POISON));
+            self.tidy_up(t);
         }
     }
 
@@ -417,66 +468,15 @@ impl Session {
                     link.error_skip = false;
                 }
                 t.pass();
-                if let Some(link) = t.link.as_deref_mut() {
-                    link.dematerialise(t.up);
-                }
-                self.restore(t);
+                self.ran_in_batch = false;
+                self.tidy_up(t);
             }
         }
         Ok(Flow::Done)
     }
-
-    /// The server the session asked for is not to be had: the message that waits for it is refused when it is
-    /// fed again without one, and the client goes on.
-    pub fn decline(&mut self, sqlstate: [u8; 5], message: String, hint: Option<&'static str>) {
-        self.declined = Some(Box::new(Refusal::fixed(sqlstate, message, hint)));
-    }
-
-    pub(super) fn take_declined(&mut self) -> Option<Refusal> {
-        self.declined.take().map(|refusal| *refusal)
-    }
-
-    /// Why this may not run, if so.
-    pub(super) fn refusal(&self, judgement: &Arc<Judgement>) -> Option<Refusal> {
-        if judgement.action == Action::Block {
-            return Some(Refusal::Judged(Arc::clone(judgement)));
-        }
-        if judgement.effects.has(Effects::RESERVED_NAME) {
-            let message =
-                "prepared statement does not exist: names that start with \"pgsluice_\" are reserved";
-            return Some(Refusal::fixed(sqlstate::INVALID_SQL_STATEMENT_NAME, message.to_owned(), None));
-        }
-        let mapped = if is_mapped(judgement) { Effects::SQL_PREPARE } else { Effects::NONE };
-        if let Some(refusal) = self.refused_pin(judgement.effects.meant().without(mapped)) {
-            return Some(refusal);
-        }
-        if self.mode == Mode::Statement && judgement.transaction_control {
-            let message =
-                "transactions of several statements are not allowed in statement pooling mode".to_owned();
-            let hint = Some("Use pool_mode = \"transaction\" for this client.");
-            return Some(Refusal::fixed(sqlstate::FEATURE_NOT_SUPPORTED, message, hint));
-        }
-        None
-    }
-
-    /// Warnings, in their place among the replies.
-    pub(super) fn notices(&self, judgement: &Arc<Judgement>, t: &mut Turn<'_, '_>) {
-        if !judgement.complaints.iter().any(|c| c.action == Action::Warn) {
-            return;
-        }
-        match t.link.as_deref_mut() {
-            Some(link) => {
-                link.queue.push_back(Expect::LocalNotices(Arc::clone(judgement)));
-            }
-            None => encode_notices(judgement, t.down),
-        }
-    }
 }
 
 const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, message: "invalid message length" };
-
-/// A text the server is sure to refuse. It shows in the server's log, so it says what it is.
-pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
 
 impl Backend {
     /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes

@@ -1,10 +1,12 @@
 //! What a server still owes, in the order in which it will answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::columns::ToldColumns;
 use super::names::{ClosedName, Named};
+use super::planning::PlanAsked;
 use super::probe::Probe;
 use super::restate::Told;
 use crate::guard::{Action, Effects, Judgement};
@@ -25,12 +27,25 @@ pub(super) enum Refusal {
 pub(super) struct Reason {
     pub(super) sqlstate: [u8; 5],
     pub(super) message: String,
-    pub(super) hint: Option<&'static str>,
+    pub(super) detail: String,
+    pub(super) hint: Cow<'static, str>,
 }
 
 impl Refusal {
     pub(super) fn fixed(sqlstate: [u8; 5], message: String, hint: Option<&'static str>) -> Self {
-        Self::Fixed(Box::new(Reason { sqlstate, message, hint }))
+        let hint = hint.unwrap_or_default().into();
+        Self::Fixed(Box::new(Reason { sqlstate, message, detail: String::new(), hint }))
+    }
+
+    /// In words of its own.
+    pub(super) fn worded(sqlstate: [u8; 5], message: String, detail: String, hint: String) -> Self {
+        Self::Fixed(Box::new(Reason { sqlstate, message, detail, hint: hint.into() }))
+    }
+
+    pub(super) fn add_detail(&mut self, more: &str) {
+        if let Self::Fixed(reason) = self {
+            reason.detail.push_str(more);
+        }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -54,8 +69,8 @@ impl Refusal {
                     reply::Severity::Error,
                     r.sqlstate,
                     &r.message,
-                    "",
-                    r.hint.unwrap_or_default(),
+                    &r.detail,
+                    &r.hint,
                 );
             }
         }
@@ -134,6 +149,12 @@ pub(super) enum Expect {
     Restore,
     /// A question of our own: everything up to ReadyForQuery is its answer.
     Probe(Box<Probe>),
+    /// A question for the planner: the same.
+    Plan(Box<PlanAsked>),
+    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
+    Imposed,
+    /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
+    Imposing,
     /// A batch of ours about a statement of SQL `PREPARE`, up to its ReadyForQuery.
     Told(Box<Told>),
     /// A message the server is sure to refuse, so that its transaction fails where ours was blocked:
@@ -183,7 +204,16 @@ impl Expect {
 
     /// A query of our own: the client hears nothing of it.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Hidden | Self::HiddenSync | Self::Restore | Self::Probe(_) | Self::Told(_))
+        matches!(
+            self,
+            Self::Hidden
+                | Self::HiddenSync
+                | Self::Restore
+                | Self::Imposed
+                | Self::Probe(_)
+                | Self::Plan(_)
+                | Self::Told(_)
+        )
     }
 }
 

@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use super::Ledger;
-use super::client::{Env, Fatal, MALFORMED, POISON, Session, Step};
+use super::client::{Env, Fatal, MALFORMED, Session, Step};
 use super::expect::{Expect, Refusal, Whose};
+use super::limits::{Halt, is_bounded};
 use super::names::Named;
 use super::prepared::PREFIX;
+use super::refuse::POISON;
 use super::reuse::{close_unnamed, send_named, send_parse, send_unnamed};
+use super::rewrite;
 use super::turn::{Flow, Turn};
 use crate::guard::{Action, Effects, Judgement, Lane};
 use crate::wire::frame::{self, HEADER};
@@ -19,7 +22,7 @@ use crate::wire::{reply, sqlstate};
 
 /// A Bind is waited for whole up to this size if a rule reads its values; a larger one is judged as if they
 /// were the worst.
-const BIND_LOOK_MAX: usize = 1 << 20;
+pub(super) const BIND_LOOK_MAX: usize = 1 << 20;
 
 /// Room for a portal's and a statement's name: what is longer without an end is refused.
 const NAMES_MAX: usize = 8 * 1024;
@@ -47,6 +50,12 @@ impl Session {
         }
         let parse = frontend::parse(t.body()).ok_or(MALFORMED)?;
         let judgement = self.judge(env, parse.text);
+        if let Some(stop) = self.must_be_quiet(&judgement, t) {
+            return Ok(stop);
+        }
+        if let Some(stop) = self.plan_ahead(env, &judgement, parse.tail, t) {
+            return Ok(stop);
+        }
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
             self.refuse(refusal, t);
@@ -59,10 +68,11 @@ impl Session {
             self.refuse(duplicate(parse.name), t);
             return Ok(Flow::Done);
         }
+        let tail = rewrite::tail(&judgement, parse.tail);
         let (statement, seen) = if self.is_uncertain() {
-            (env.statements.apart(parse.tail), false)
+            (env.statements.apart(&tail), false)
         } else {
-            env.statements.get(self.settings.hash(), parse.tail)
+            env.statements.get(self.reads_under(&judgement), &tail)
         };
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
@@ -77,6 +87,7 @@ impl Session {
         }
         self.notices(&named.judgement, t);
         self.takes_effect(env.ledger, &named.judgement, t);
+        self.impose(&named.judgement, t);
         self.forward_parse(parse.name, named, t);
         Ok(Flow::Done)
     }
@@ -85,6 +96,7 @@ impl Session {
         let effects = named.judgement.effects;
         let statement = Arc::clone(&named.statement);
         let reused = named.reused;
+        let rewritten = named.judgement.rewrite.is_some();
         if name.is_empty() {
             self.set_unnamed(Some(named), t);
         } else {
@@ -92,12 +104,19 @@ impl Session {
         }
         let Some(link) = t.link.as_deref_mut() else { return };
         link.unsynced = true;
+        if rewritten {
+            link.note_rewritten();
+        }
         let named = !name.is_empty();
         let held = link.holds(statement.id) && (named || link.prepared.is_current(statement.id, link.epoch));
         if !named && !reused {
             link.set_unnamed(statement.id);
             link.queue.push_back(Expect::Parse { id: 0, serial: 0, whose: Whose::Unnamed, effects });
-            t.pass();
+            if rewritten {
+                t.up.add(|v| frontend::put_parse(v, b"", &statement.tail));
+            } else {
+                t.pass();
+            }
         } else if link.may_be_failed() || !held {
             send_parse(link, &statement, if named { Whose::Named } else { Whose::Reused }, effects, t.up);
         } else {
@@ -165,6 +184,15 @@ impl Session {
         if let Some(stop) = self.judge_bind(bind.statement, &mut named, bind.rest, env, t) {
             return Ok(stop);
         }
+        if named.judgement.live.is_some()
+            && let Some(flow) = self.ask_at_bind(env, &mut named, bind.rest, t)
+        {
+            return Ok(flow);
+        }
+        if let Some(flow) = self.prepare_run(env, &mut named, bind.portal, t) {
+            return Ok(flow);
+        }
+        self.note_run(env, &named.judgement, bind.rest, named.statement.text());
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
             self.will_run(env.ledger, &named.judgement, named.statement.text(), t);
@@ -363,15 +391,31 @@ impl Session {
         if let Some(stop) = self.needs_server(env, t) {
             return Ok(stop);
         }
-        frontend::execute(t.body()).ok_or(MALFORMED)?;
+        let portal = frontend::execute(t.body()).ok_or(MALFORMED)?;
+        let bound = self.bound_to(portal);
+        if let Some(judgement) = bound.as_ref().filter(|judgement| is_bounded(judgement)) {
+            match self.admit(env, judgement, t) {
+                Ok(()) => {}
+                Err(Halt::Stop(step)) => return Ok(Flow::Stop(step)),
+                Err(Halt::Refused(refusal)) => {
+                    self.forgo();
+                    self.refuse(refusal, t);
+                    return Ok(Flow::Done);
+                }
+            }
+        }
         if let Some(link) = t.link.as_deref_mut() {
             link.unsynced = true;
-            link.queue.push_back(Expect::Execute(self.bound.clone()));
-        }
-        if let Some(judgement) = self.bound.as_ref().filter(|j| !j.prepared.is_empty()).map(Arc::clone) {
-            self.deallocates(&judgement, t);
+            link.queue.push_back(Expect::Execute(bound.clone()));
         }
         t.pass();
+        if let Some(judgement) = bound {
+            if !judgement.prepared.is_empty() {
+                self.deallocates(&judgement, t);
+            }
+            self.watch(env, &judgement, Some(portal), t);
+        }
+        self.ran_in_batch = true;
         Ok(Flow::Done)
     }
 

@@ -28,17 +28,24 @@ mod copy;
 mod encoding;
 mod expect;
 mod extended;
+mod history;
+mod impose;
+mod limit_words;
+mod limits;
 mod names;
 mod outlet;
 mod overrun;
 mod pins;
+mod planning;
 pub mod kinds;
 mod materialise;
 mod prepared;
 mod probe;
+mod refuse;
 mod repair;
 mod restate;
 mod reuse;
+mod rewrite;
 mod skip;
 mod sql_names;
 mod statement;
@@ -50,11 +57,17 @@ mod tests;
 pub use align::ParamSet;
 pub use backend::{Backend, Desync, Served};
 pub use client::{Env, Fatal, Fed, Mode, Session, Step};
+pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
+pub use overrun::Watch;
+pub use planning::{PlanAnswer, PlanTerms};
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
-use crate::guard::{Effects, Judgement};
+use std::time::Duration;
+
+use crate::guard::plan::{PlanKey, Planned};
+use crate::guard::{Effects, Judgement, Per};
 
 /// What the machines tell the accountant. IO code implements it; tests record it.
 pub trait Ledger {
@@ -77,4 +90,34 @@ pub trait Ledger {
     fn schema_changed(&mut self);
     /// Such a statement did leave some.
     fn left_state(&mut self, fingerprint: u64);
+    /// Names what a rule counts together: `value` tells the ones from the others.
+    fn key(&self, _rule: &str, _per: Per, _value: &[u8]) -> u64 {
+        0
+    }
+    /// A statement wants a place in all of these.
+    fn admit(&mut self, _asks: &[Ask]) -> Admission {
+        Admission::Goes(None)
+    }
+    /// A clock that never goes back. Asked only where a policy reads the session.
+    fn clock(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Seconds since 1970-01-01 UTC. Asked only where a policy reads the time.
+    fn unix(&self) -> i64 {
+        0
+    }
+    /// The client, as a rule's `share` counts it.
+    fn share_key(&self) -> u64 {
+        0
+    }
+    /// What is known of a statement's plan. Asked only where a rule reads it.
+    fn plan(&mut self, _key: &PlanKey) -> Planned {
+        Planned::Unknown
+    }
+    /// It is being asked for.
+    fn planning(&mut self, _key: &PlanKey) {}
+    /// What came of it.
+    fn planned(&mut self, _key: &PlanKey, _answer: Option<&PlanAnswer>) {}
+    /// A statement met this limit of a rule.
+    fn limited(&mut self, _rule: u32, _limit: Limit) {}
 }

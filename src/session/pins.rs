@@ -177,13 +177,13 @@ impl Session {
 
     /// Behind a `RESET`: the values that the client started with, where the server's own are others. Sent right
     /// behind the statement, so that whatever comes next sees them.
-    pub(super) fn restore(&mut self, t: &mut Turn<'_, '_>) {
+    pub(super) fn restore(&mut self, link: Option<&mut Backend>, up: &mut Outlet<'_>) {
         if self.restores.is_none() {
             return;
         }
         let all = self.restores.all;
         let sql = self.restores.take(&self.startup);
-        let Some(link) = t.link.as_deref_mut() else { return };
+        let Some(link) = link else { return };
         // What the connect query sets belongs to the connection, whatever is reset.
         let own = link.connect_query.clone().filter(|_| all);
         let sql = match (own, sql) {
@@ -191,7 +191,7 @@ impl Session {
             (None, Some(sql)) => sql,
             (None, None) => return,
         };
-        link.send_hidden(&sql, Expect::Restore, t.up);
+        link.send_hidden(&sql, Expect::Restore, up);
     }
 
     /// Settings a verdict depends on may change in the session.

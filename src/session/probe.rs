@@ -181,7 +181,7 @@ impl Session {
     /// Something may have been left that nobody has asked for yet.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        !self.suspect.is_none() && self.mode != Mode::Session
+        self.postponed || (!self.suspect.is_none() && self.mode != Mode::Session)
     }
 
     /// Asks the server what the session has left on it, if that is in question and the server is idle. `true`: a
@@ -192,6 +192,14 @@ impl Session {
         if !self.is_unsettled() || !link.idle() || amid {
             return false;
         }
+        link.depose(&self.settings, up);
+        if std::mem::take(&mut self.postponed) {
+            link.dematerialise(up);
+            self.restore(Some(link), up);
+        }
+        if !self.is_unsettled() {
+            return !link.idle();
+        }
         let suspect = std::mem::take(&mut self.suspect);
         let touched = self.touched.take().map(|touched| *touched).unwrap_or_default();
         let mut probe = Probe::new(suspect, touched);
@@ -200,7 +208,7 @@ impl Session {
         }
         if probe.asks_nothing() {
             self.hold(probe.unshown, ledger);
-            return false;
+            return !link.idle();
         }
         probe.lists = probe.kinds.has(Effects::SQL_PREPARE) && self.asks_for_sql_names(suspect, link, up);
         let sql = probe.sql(&self.class.user);

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod limits;
 mod model;
 mod model_state;
 mod policies;

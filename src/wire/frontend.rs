@@ -62,6 +62,19 @@ pub fn bind(body: &[u8]) -> Option<Bind<'_>> {
     Some(Bind { portal, statement, rest })
 }
 
+/// Of a whole Bind's [`Bind::rest`], what gives the parameters: their formats and values, without the formats of the
+/// result.
+#[must_use]
+pub fn bind_parameters(rest: &[u8]) -> Option<&[u8]> {
+    let (formats, after) = be_u16(rest)?;
+    let (count, mut after) = be_u16(after.get(usize::from(formats) * 2..)?)?;
+    for _ in 0..count {
+        let (length, value) = be_i32(after)?;
+        after = value.get(usize::try_from(length).unwrap_or(0)..)?;
+    }
+    rest.get(..rest.len() - after.len())
+}
+
 /// Parameter `number` (from 1) of a whole Bind's [`Bind::rest`]: `Some(None)` is NULL.
 ///
 /// Text and binary format of text-like types are the same bytes, so no format is needed to look at a pattern.
@@ -162,6 +175,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn parameters_of_a_bind_end_before_the_formats_of_its_result() {
+        let rest = b"\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x02\0\x01\0\0";
+        assert_eq!(bind_parameters(rest), rest.get(..rest.len() - 6));
+        for short in 0..rest.len() - 6 {
+            assert_eq!(bind_parameters(&rest[..short]), None, "{short}");
+        }
+    }
 
     #[test]
     fn a_second_message_in_hiding_is_refused() {

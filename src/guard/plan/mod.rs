@@ -5,6 +5,7 @@
 //! `calibrate.rs` learns how long a unit of cost takes on each server.
 
 mod advice;
+mod cache;
 mod calibrate;
 mod node;
 mod read;
@@ -12,6 +13,7 @@ mod read;
 mod tests;
 
 pub use advice::{Advice, advise};
+pub use cache::{PlanKey, Planned, Plans, variant};
 pub use calibrate::{Calibration, Observed};
 pub use read::{Fault, Surroundings, read};
 

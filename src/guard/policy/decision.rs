@@ -109,7 +109,11 @@ impl Decision {
     /// What the client is told, strictest first. `fingerprint` stands in the DETAIL, to find the statement again.
     #[must_use]
     pub fn complaints(&self, fingerprint: u64) -> Box<[Complaint]> {
-        let told = self.enforced().filter(|found| matches!(found.rule.act, Act::Warn | Act::Block));
+        // A limit has its words ready for when it is met; nobody hears them before.
+        let limits = |rule: &Rule| rule.limit.is_some() && rule.message.is_some();
+        let told = self
+            .enforced()
+            .filter(|found| matches!(found.rule.act, Act::Warn | Act::Block) || limits(&found.rule));
         let mut complaints: Vec<Complaint> = told
             .map(|found| Complaint {
                 rule: Arc::clone(&found.rule.name),

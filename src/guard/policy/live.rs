@@ -9,7 +9,7 @@ use super::model::Policies;
 use super::rewrite::Text;
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
-use crate::guard::{CatalogFacts, Circumstances, ClientFacts, Judgement, Subject, judge};
+use crate::guard::{CatalogFacts, Circumstances, ClientFacts, Judgement, Kind, Subject, judge};
 
 /// What is left to ask of a judged text, and all that is needed for it.
 pub struct Live {
@@ -78,6 +78,27 @@ impl Live {
     #[must_use]
     pub fn reads_plan(&self) -> bool {
         self.candidates.iter().any(|candidate| candidate.rule.reads_root("plan"))
+    }
+
+    /// A rule that is open reads the plan, the statement stands alone and can be planned, and its largest table has at
+    /// least `rows` rows or nobody knows how many.
+    #[must_use]
+    pub fn wants_plan(&self, rows: Option<u64>) -> bool {
+        let (Some(rows), [facts]) = (rows, &*self.statements) else { return false };
+        let plannable =
+            matches!(facts.kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
+        let large = match self.known.first() {
+            Some(known) if known.unknown_tables.is_empty() => {
+                known.rows.is_none_or(|largest| largest >= rows)
+            }
+            _ => true,
+        };
+        plannable && large && !facts.tables.is_empty() && self.reads_plan()
+    }
+
+    #[must_use]
+    pub fn statements(&self) -> usize {
+        self.statements.len()
     }
 
     /// The candidates that match in these circumstances.

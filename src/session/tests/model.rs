@@ -71,6 +71,29 @@ impl Model {
         }
     }
 
+    /// What runs is cancelled, if it is not over: of what it said no more than this was heard.
+    /// `begun`: bytes of a message of which the head was.
+    pub(super) fn cancel(&mut self, unheard: &[u8], begun: usize) {
+        let (head, unheard) = unheard.split_at(begun.min(unheard.len()));
+        let (mut rest, mut runs, mut ready) = (unheard, false, false);
+        while let Some(h) = frame::peek(rest, frame::server_limit).unwrap() {
+            ready |= rest[0] == b'Z';
+            runs |= rest[0] == b'C' || rest[0] == b's';
+            rest = &rest[h.total..];
+        }
+        self.out = head.to_vec();
+        if !runs {
+            self.out.extend_from_slice(unheard);
+        }
+        if runs {
+            self.fail((*b"57014", "canceling statement due to user request"));
+            self.skips = !ready;
+            if ready {
+                self.ready();
+            }
+        }
+    }
+
     /// What the pool's reset query does.
     pub(super) fn reset(&mut self) {
         self.statements.clear();
@@ -128,6 +151,7 @@ impl Model {
     fn ready(&mut self) {
         if self.status == b'I' {
             self.portals.clear();
+            self.state.batch_ends();
         }
         reply::ready_for_query(&mut self.out, self.status);
     }

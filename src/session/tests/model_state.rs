@@ -18,6 +18,8 @@ pub(super) struct State {
 pub(super) struct Kept {
     pub(super) now: State,
     before: Option<State>,
+    /// Values from before those that are a transaction's own.
+    local: BTreeMap<String, Option<String>>,
 }
 
 impl Kept {
@@ -27,6 +29,16 @@ impl Kept {
     pub(super) fn end(&mut self, rolls_back: bool) {
         if let Some(before) = self.before.take().filter(|_| rolls_back) {
             self.now = before;
+        }
+        self.batch_ends();
+    }
+    /// Outside of a transaction block a batch is one.
+    pub(super) fn batch_ends(&mut self) {
+        for (name, value) in std::mem::take(&mut self.local) {
+            match value {
+                Some(value) => drop(self.now.settings.insert(name, value)),
+                None => drop(self.now.settings.remove(&name)),
+            }
         }
     }
     /// The tag of a statement about settings or the table; `None`: it is another.
@@ -71,6 +83,16 @@ impl Kept {
             self.probe(text, sql, out);
             return true;
         }
+        if text.starts_with("SELECT pg_catalog.current_setting(") {
+            let (asks, sets) = text.split_once(';').unwrap();
+            let names = asks.split("current_setting(E'").skip(1).map(|rest| rest.split('\'').next().unwrap());
+            let values: Vec<_> =
+                names.map(|name| self.now.settings.get(name).cloned().unwrap_or_default()).collect();
+            let values: Vec<_> = values.iter().map(|value| Some(value.as_str())).collect();
+            reply::data_row(out, &values);
+            reply::command_complete(out, "SELECT 1");
+            return self.ours(sets, sql, out);
+        }
         let aligns = text.starts_with("RESET \"") || text.starts_with("SELECT pg_catalog.set_config(");
         if aligns {
             let mut quoted = text.split("RESET \"");
@@ -80,6 +102,10 @@ impl Kept {
                 let mut parts = call.split("E'");
                 let name = parts.next().unwrap().split('\'').next().unwrap();
                 let value = parts.next().unwrap().split('\'').next().unwrap();
+                if call.contains(", true)") {
+                    let before = self.now.settings.get(name).cloned();
+                    self.local.entry(name.into()).or_insert(before);
+                }
                 self.now.settings.insert(name.into(), value.into());
             }
             reply::command_complete(out, "SELECT 1");

@@ -1,13 +1,15 @@
 //! Clients, sessions, backends and model servers, wired up as the proxy does it, cut into pieces at will.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
 use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane};
 use crate::session::{
-    Backend, Desync, Env, Fatal, Interner, Ledger, Mode, Outlet, ParamSet, Session, Step, Trust,
+    Admission, Ask, Backend, Count, Desync, Env, Fatal, Interner, Ledger, Limit, Mode, Outlet, ParamSet,
+    Session, Step, Trust, Who,
 };
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, frontend};
@@ -74,7 +76,20 @@ pub(super) struct Books {
     pub(super) finished: Vec<(u64, bool)>,
     trust: Trust,
     pub(super) epoch: u64,
+    /// Places under a cap, and how many are taken.
+    pub(super) cap: usize,
+    pub(super) places: Arc<AtomicUsize>,
+    pub(super) limited: Vec<Limit>,
 }
+
+/// A place that is taken.
+pub(super) struct Place(Arc<AtomicUsize>);
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Ledger for Books {
     fn judged(&mut self, judgement: &Judgement) {
         self.judged.push(judgement.fingerprint);
@@ -95,6 +110,19 @@ impl Ledger for Books {
     }
     fn left_state(&mut self, fingerprint: u64) {
         self.trust.left_state(fingerprint);
+    }
+    fn admit(&mut self, asks: &[Ask]) -> Admission {
+        if let Some(at) = asks.iter().position(|ask| matches!(ask.count, Count::Rate(_))) {
+            return Admission::Refused(at);
+        }
+        if self.places.load(Ordering::Relaxed) >= self.cap {
+            return Admission::Waits;
+        }
+        self.places.fetch_add(1, Ordering::Relaxed);
+        Admission::Goes(Some(Box::new(Place(Arc::clone(&self.places)))))
+    }
+    fn limited(&mut self, _: u32, limit: Limit) {
+        self.limited.push(limit);
     }
 }
 
@@ -123,6 +151,9 @@ pub(super) struct Client {
     again: bool,
     pub(super) server: Option<usize>,
     pub(super) held: bool,
+    holding: bool,
+    /// It waits for a turn.
+    pub(super) waits: bool,
     pub(super) out: Vec<u8>,
     pub(super) bye: bool,
     pub(super) fatal: Option<Fatal>,
@@ -142,6 +173,8 @@ pub(super) struct World {
     pub(super) max_prepared: usize,
     /// The servers hear nothing.
     mute: bool,
+    /// Cancels come in time: what is said of a statement that is to be cancelled is no more than was read.
+    pub(super) cancels: bool,
 }
 
 impl Client {
@@ -171,6 +204,7 @@ impl World {
             choice: 0,
             max_prepared,
             mute: false,
+            cancels: false,
         };
         for _ in 0..clients {
             world.add_client(Mode::Transaction, &[]);
@@ -194,6 +228,8 @@ impl World {
             again: false,
             server: None,
             held: false,
+            holding: false,
+            waits: false,
             out: Vec::new(),
             bye: false,
             fatal: None,
@@ -225,7 +261,7 @@ impl World {
             self.servers[server].taken = false;
         }
         let client = &mut self.clients[c];
-        if std::mem::take(&mut client.held) {
+        if std::mem::take(&mut client.held) | std::mem::take(&mut client.holding) {
             client.again = true;
         }
     }
@@ -233,8 +269,15 @@ impl World {
     /// The client sends up to `n` bytes more. True if anything happened.
     pub(super) fn client_turn(&mut self, c: usize, n: usize) -> bool {
         let client = &mut self.clients[c];
-        let repairing = client.server.is_some_and(|s| self.servers[s].backend.is_waited_for());
-        if client.held || repairing || client.bye || client.fatal.is_some() || client.desync.is_some() {
+        let waited = client.server.is_some_and(|s| self.servers[s].backend.is_waited_for());
+        if client.held
+            || client.holding
+            || client.waits
+            || waited
+            || client.bye
+            || client.fatal.is_some()
+            || client.desync.is_some()
+        {
             return false;
         }
         let n = n.min(client.todo.len());
@@ -269,6 +312,8 @@ impl World {
                 refused_pins: Effects::NONE,
                 may_pin: true,
                 epoch,
+                who: Who::default(),
+                plan: crate::session::PlanTerms::default(),
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {
@@ -290,6 +335,11 @@ impl World {
             from = fed.consumed;
             match fed.step {
                 Step::More | Step::Wait | Step::Answer => client.held = fed.step == Step::Wait,
+                Step::Hold => client.holding = true,
+                Step::Turn => {
+                    assert!(!client.session.awaited().is_empty());
+                    client.waits = true;
+                }
                 Step::Bye => client.bye = true,
                 Step::Server(lane) => match self.take_server(lane) {
                     Some(server) => {
@@ -322,6 +372,15 @@ impl World {
             Ok(served) => {
                 server.carry = input[served.consumed..].to_vec();
                 client.out.extend_from_slice(out.bytes());
+                if server.backend.take_excess() && self.cancels {
+                    let unheard = [std::mem::take(&mut server.carry), std::mem::take(&mut server.model.out)];
+                    server.model.cancel(&unheard.concat(), server.backend.rest);
+                }
+                if let Some(words) = server.backend.take_words() {
+                    server.model.feed(&words);
+                } else if client.holding && server.backend.may_go_on() {
+                    (client.holding, client.again) = (false, true);
+                }
                 client.again |= server.backend.take_looked();
                 if served.idle {
                     self.release_if_idle(c);
@@ -368,6 +427,16 @@ impl World {
         } else {
             *server = Server::new(server.backend.lane(), self.max_prepared);
         }
+    }
+
+    /// The client that waits has its turn.
+    pub(super) fn give_turn(&mut self, c: usize) {
+        let client = &mut self.clients[c];
+        (client.waits, client.again) = (false, true);
+    }
+
+    pub(super) fn amend(&mut self, amend: fn(&[u8], &mut Judgement)) {
+        self.guard.amend = Some(amend);
     }
 
     /// Nothing is left to be said or to be answered.

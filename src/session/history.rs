@@ -1,0 +1,336 @@
+//! What a session did before a statement, for rules that ask: kept only where the policies read it, in a fixed room.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Ledger;
+use super::backend::Backend;
+use super::client::{Env, Session};
+use super::extended::BIND_LOOK_MAX;
+use super::names::Named;
+use super::turn::{Flow, Turn};
+use crate::guard::plan::PlanFacts;
+use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
+
+/// What a text with a setting of a session's or a transaction's has.
+const SETS: Effects = Effects::SETTING.and(Effects::LOCAL_SETTING).and(Effects::RESET);
+
+/// Fingerprints that are remembered.
+const REMEMBERED: usize = 32;
+/// Outside of a transaction repeats count that follow the first within so long.
+const WINDOW: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// When the open transaction began, by the ledger's clock.
+    began: Option<Duration>,
+    /// Counts transactions.
+    round: u64,
+    statements: u32,
+    wrote: bool,
+    /// When the last answer ended.
+    answered: Duration,
+    /// What the transaction has set: the session's own settings do not tell of it.
+    lock_timeout: Option<bool>,
+    statement_timeout: Option<bool>,
+    pinned: Option<Duration>,
+    seen: Vec<Seen>,
+}
+
+/// A fingerprint that ran.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    fingerprint: u64,
+    /// Of the last run.
+    values: u64,
+    last: Duration,
+    /// Since when, and in which transaction, runs are counted.
+    since: Duration,
+    round: u64,
+    /// Runs with other values than the one before.
+    count: u32,
+}
+
+/// Of a text, or of a Bind's values: what tells a run from others of its fingerprint.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = ahash::RandomState::with_seeds(1, 3, 5, 7).build_hasher();
+    hash.write(bytes);
+    hash.finish()
+}
+
+impl Session {
+    /// The verdict of this run. `values`: the text of a simple query, or what a Bind binds.
+    pub(super) fn settled<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        judgement: Arc<Judgement>,
+        values: &[u8],
+        params: Option<&[Option<&[u8]>]>,
+        plan: Option<&PlanFacts>,
+    ) -> Arc<Judgement> {
+        if judgement.live.is_none() {
+            return judgement;
+        }
+        let needs = env.guard.needs();
+        let facts =
+            needs.session.then(|| self.facts(env.ledger.clock(), judgement.fingerprint, hash(values)));
+        let around = Circumstances {
+            session: facts.as_ref(),
+            now: needs.time.then(|| env.ledger.unix()),
+            who: needs.share.then(|| env.ledger.share_key()),
+            params,
+            plan,
+            ..Circumstances::default()
+        };
+        settle(&judgement, &around)
+    }
+
+    fn facts(&mut self, now: Duration, fingerprint: u64, values: u64) -> SessionFacts {
+        let pins = self.pins();
+        let in_force = |name: &str| self.settings.get(name).is_some_and(|value| !is_off(value));
+        let (lock, statement) = (in_force("lock_timeout"), in_force("statement_timeout"));
+        let history = self.history.get_or_insert_default();
+        let since = |then: Option<Duration>| then.map_or(0.0, |then| now.saturating_sub(then).as_secs_f64());
+        let known = history.seen.iter().find(|seen| seen.fingerprint == fingerprint);
+        let known = known.filter(|seen| seen.counts(history.round, history.began.is_some(), now));
+        SessionFacts {
+            in_transaction: history.began.is_some(),
+            transaction_seconds: since(history.began),
+            transaction_statements: history.statements,
+            idle_seconds: since(history.began.map(|_| history.answered)),
+            transaction_wrote: history.wrote,
+            lock_timeout_set: history.lock_timeout.unwrap_or(lock),
+            statement_timeout_set: history.statement_timeout.unwrap_or(statement),
+            repeats: known.map_or(0, |seen| seen.count + u32::from(seen.values != values)),
+            repeat_seconds: known.map_or(0.0, |seen| since(Some(seen.since))),
+            pins: Effects::PINS
+                .iter()
+                .filter(|(kind, _)| pins.has(*kind))
+                .map(|(_, label)| (*label).to_owned())
+                .collect(),
+            pinned_seconds: since(history.pinned),
+        }
+    }
+
+    /// It is on its way. `text`: of a simple query, or behind a name.
+    pub(super) fn note_run<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        judgement: &Judgement,
+        values: &[u8],
+        text: &[u8],
+    ) {
+        let needs = env.guard.needs();
+        if !needs.session {
+            return;
+        }
+        let now = env.ledger.clock();
+        let history = self.history.get_or_insert_default();
+        if history.began.is_some() {
+            history.statements += 1;
+            history.wrote |=
+                !judgement.read_only && !matches!(judgement.kind, Kind::Transaction | Kind::Set | Kind::Show);
+        } else if judgement.transaction_control {
+            history.begin(now); // if it is another, its answer says so
+        }
+        if judgement.effects.has_any(SETS) {
+            history.lock_timeout = turns_on(text, "lock_timeout").or(history.lock_timeout);
+            history.statement_timeout = turns_on(text, "statement_timeout").or(history.statement_timeout);
+        }
+        if needs.repeats {
+            history.note(judgement.fingerprint, hash(values), now);
+        }
+    }
+
+    /// At a Bind: what the values and the moment make of the statement's verdict.
+    pub(super) fn ask_at_bind<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        named: &mut Named,
+        rest: &[u8],
+        t: &mut Turn<'_, '_>,
+    ) -> Option<Flow> {
+        if !t.whole() && t.header.total <= BIND_LOOK_MAX {
+            return Some(Flow::Short);
+        }
+        let plan = match self.plan_at_bind(env, named, rest, t) {
+            Ok(plan) => plan,
+            Err(stop) => return Some(stop),
+        };
+        let mut params = Vec::new();
+        let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
+        let settled =
+            self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params), plan.as_deref());
+        if Arc::ptr_eq(&settled, &named.judgement) {
+            return None;
+        }
+        env.ledger.judged(&settled);
+        if let Some(refusal) = self.refusal(&settled) {
+            self.refuse(refusal, t);
+            return Some(Flow::Done);
+        }
+        self.notices(&settled, t);
+        named.judgement = settled;
+        None
+    }
+}
+
+/// The values of a whole Bind, if all of them are in text format.
+fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
+    let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
+    let Some(formats) = word(0) else { return false };
+    if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {
+        return false;
+    }
+    let Some(mut left) = rest.get(2 + usize::from(formats) * 2..) else { return false };
+    let Some((count, after)) = left.split_first_chunk() else { return false };
+    left = after;
+    for _ in 0..u16::from_be_bytes(*count) {
+        let Some((length, after)) = left.split_first_chunk() else { return false };
+        match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) if length <= after.len() => {
+                let (value, after) = after.split_at(length);
+                params.push(Some(value));
+                left = after;
+            }
+            Ok(_) => return false,
+            Err(_) => {
+                params.push(None);
+                left = after;
+            }
+        }
+    }
+    true
+}
+
+impl History {
+    fn begin(&mut self, now: Duration) {
+        (self.began, self.answered) = (Some(now), now);
+        (self.statements, self.wrote) = (0, false);
+        self.round += 1;
+    }
+
+    fn note(&mut self, fingerprint: u64, values: u64, now: Duration) {
+        let (round, open) = (self.round, self.began.is_some());
+        let new = Seen { fingerprint, values, last: now, since: now, round, count: 0 };
+        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.fingerprint == fingerprint) {
+            if seen.counts(round, open, now) {
+                seen.count += u32::from(seen.values != values);
+                (seen.values, seen.last) = (values, now);
+            } else {
+                *seen = new;
+            }
+        } else if self.seen.len() < REMEMBERED {
+            self.seen.push(new);
+        } else if let Some(oldest) = self.seen.iter_mut().min_by_key(|seen| seen.last) {
+            *oldest = new;
+        }
+    }
+
+    /// A ReadyForQuery of the client's.
+    pub(super) fn answered(&mut self, status: u8, now: Duration, pinned: bool) {
+        self.answered = now;
+        match (status, self.began) {
+            (b'I', _) => {
+                self.began = None;
+                (self.statements, self.wrote) = (0, false);
+                (self.lock_timeout, self.statement_timeout) = (None, None);
+            }
+            (_, None) => self.begin(now),
+            _ => {}
+        }
+        self.pinned = pinned.then(|| self.pinned.unwrap_or(now));
+    }
+}
+
+impl Seen {
+    fn counts(&self, round: u64, open: bool, now: Duration) -> bool {
+        (open && self.round == round) || now.saturating_sub(self.since) <= WINDOW
+    }
+}
+
+impl Backend {
+    pub(super) fn tell_history<L: Ledger>(&self, s: &mut Session, ledger: &mut L) {
+        let pinned = s.holds();
+        let coming = self.queue.iter().any(|e| e.ends_ready() && !e.is_ours());
+        if let Some(history) = s.history.as_deref_mut().filter(|_| self.status != b'I' || !coming) {
+            history.answered(self.status, ledger.clock(), pinned);
+        }
+    }
+}
+
+fn is_off(value: &str) -> bool {
+    super::impose::time(value).is_some_and(|time| time.is_zero())
+}
+
+/// Whether the last `SET` of a timeout, in whatever form, ends with a value that is one; `None` if there is none.
+fn turns_on(text: &[u8], name: &str) -> Option<bool> {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    let set = text.split(';').map(str::trim).rfind(|part| part.contains(name))?;
+    let last = set.rsplit(|c: char| c.is_whitespace() || matches!(c, '=' | ',' | '(')).next()?;
+    let value = last.trim_matches('\'');
+    Some(!set.starts_with("reset") && value != "default" && !is_off(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_setting_is_on_unless_it_says_otherwise() {
+        for text in ["SET lock_timeout = '2s'", "set local lock_timeout to 2000;", "SET lock_timeout='1min' "]
+        {
+            assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(true), "{text}");
+        }
+        assert_eq!(turns_on(b"SET a = 1", "lock_timeout"), None);
+        for text in [
+            "SET lock_timeout = 0",
+            "set lock_timeout to '0'",
+            "RESET lock_timeout",
+            "SET lock_timeout TO DEFAULT",
+        ] {
+            assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(false), "{text}");
+        }
+    }
+
+    #[test]
+    fn repeats_are_runs_with_other_values() {
+        let mut history = History::default();
+        for (values, now) in [(1, 0), (2, 1), (2, 1), (3, 2)] {
+            history.note(7, values, s(now));
+        }
+        assert_eq!(history.seen[0].count, 2);
+        history.note(7, 4, s(60));
+        assert_eq!(history.seen[0].count, 0, "another window");
+        history.begin(s(61));
+        history.note(7, 1, s(100));
+        history.note(7, 2, s(200));
+        assert_eq!(history.seen[0].count, 1, "the whole transaction counts");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut history = History::default();
+        (0..1000).for_each(|n| history.note(n, 0, s(n)));
+        assert_eq!(history.seen.len(), REMEMBERED);
+        assert!(history.seen.iter().any(|seen| seen.fingerprint == 999));
+    }
+
+    #[test]
+    fn a_transaction_is_followed_from_end_to_end() {
+        let mut history = History::default();
+        history.answered(b'T', s(5), false);
+        assert_eq!((history.began, history.answered), (Some(s(5)), s(5)));
+        history.answered(b'T', s(8), true);
+        assert_eq!((history.began, history.pinned), (Some(s(5)), Some(s(8))));
+        history.answered(b'I', s(9), true);
+        assert_eq!((history.began, history.pinned), (None, Some(s(8))));
+        history.answered(b'I', s(10), false);
+        assert_eq!(history.pinned, None);
+    }
+}
