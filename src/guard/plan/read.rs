@@ -196,8 +196,7 @@ impl Reader<'_> {
                 Some(_) if largest.known => Some(largest.passed as f64 / largest.rows.max(1) as f64),
                 Some(_) => None,
             };
-            self.facts.seq_scan_columns =
-                largest.filter.as_deref().map(|filter| columns_of(filter)).unwrap_or_default();
+            self.facts.seq_scan_columns = largest.filter.as_deref().map(columns_of).unwrap_or_default();
             self.facts.seq_scan_table = largest.table;
         }
         self.facts
