@@ -81,7 +81,9 @@ fn names_types_and_labels_are_as_declared() {
     let thread = sources.meters.thread();
     let pool = thread.pool("primary", "shop", "app");
     let _client = thread.clients("shop", "app").client();
-    let _ = sources.meters.rules(&[RuleLabel { name: "r".into(), action: Action::Block, enforced: false }]);
+    let rules =
+        sources.meters.rules(&[RuleLabel { name: "r".into(), action: Action::Block, enforced: false }]);
+    thread.limited(&rules, 0, crate::session::Limit::Rows);
     sources.meters.policy_load(true, SystemTime::now());
     pool.query(Kind::Select, 1, 1, 1);
     thread.fingerprint(thread.clients("shop", "app").database(), 1, &"x".into(), 1, 1, 1);

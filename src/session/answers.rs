@@ -128,11 +128,7 @@ impl Backend {
             }
             b'E' => {
                 let show = self.error(body, s, ledger);
-                let show = self.name_timeout(body, show, ledger);
-                if self.error_skip {
-                    self.watched = None; // what is skipped has no end of its own
-                }
-                return Ok(self.without_position(body, show));
+                return Ok(self.worded(body, show, ledger));
             }
             b'Z' => return self.ready(body, s, ledger),
             _ => {}
@@ -141,7 +137,7 @@ impl Backend {
             match (tag, self.queue.front_mut()) {
                 (b'D', Some(Expect::Probe(probe))) => probe.row(body),
                 (b'D', Some(Expect::Plan(asked))) => asked.row(body),
-                (b'D', Some(Expect::Imposed)) => self.imposed_row(body),
+                (b'D', Some(Expect::Imposed { asks: true })) => self.imposed_row(body),
                 (_, Some(Expect::Told(told))) => told.hear(tag, body),
                 _ => {}
             }
@@ -336,7 +332,9 @@ impl Backend {
                 l.planned(&key, answer.as_ref());
                 return Ok(Show::Hide);
             }
-            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed => return Ok(Show::Hide),
+            Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. } => {
+                return Ok(Show::Hide);
+            }
             _ => {}
         }
         if self.repairing {
@@ -374,7 +372,7 @@ impl Backend {
                 asked.fail();
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
-            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed) => {
+            Some(Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. }) => {
                 return if self.farewell { Show::Pass } else { Show::Hide };
             }
             Some(Expect::Told(told)) => {
@@ -404,7 +402,7 @@ impl Backend {
     }
 
     fn parameter_status(&mut self, body: &[u8], s: &mut Session) -> Show {
-        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed));
+        let hidden = matches!(self.queue.front(), Some(Expect::Hidden | Expect::Imposed { .. }));
         if let Some((name, value)) = view::parameter_status(body) {
             if !hidden {
                 s.parameter_status(name, value);

@@ -151,8 +151,11 @@ pub(super) enum Expect {
     Probe(Box<Probe>),
     /// A question for the planner: the same.
     Plan(Box<PlanAsked>),
-    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden.
-    Imposed,
+    /// Settings of a policy's, or their end: everything up to ReadyForQuery is hidden. `asks`: its first row has the
+    /// values from before.
+    Imposed {
+        asks: bool,
+    },
     /// The same amid a client's batch, behind its Parse and up to the first CloseComplete.
     Imposing,
     /// A batch of ours about a statement of SQL `PREPARE`, up to its ReadyForQuery.
@@ -209,7 +212,7 @@ impl Expect {
             Self::Hidden
                 | Self::HiddenSync
                 | Self::Restore
-                | Self::Imposed
+                | Self::Imposed { .. }
                 | Self::Probe(_)
                 | Self::Plan(_)
                 | Self::Told(_)

@@ -70,7 +70,7 @@ impl Session {
                 _ => Way::Local,
             }
         } else if link.status == b'I' && self.mode != Mode::Session {
-            link.send_hidden(&assignments(judgement, false), Expect::Imposed, t.up);
+            link.send_hidden(&assignments(judgement, false), Expect::Imposed { asks: false }, t.up);
             let mut settings = ParamSet::clone(&self.settings);
             judgement.set.iter().for_each(|(name, value)| settings.set(name, value));
             link.aligned(&Arc::new(settings));
@@ -78,7 +78,7 @@ impl Session {
         } else {
             let local = link.status == b'T';
             let sql = format!("{};{}", values(judgement), assignments(judgement, local));
-            link.send_hidden(&sql, Expect::Imposed, t.up);
+            link.send_hidden(&sql, Expect::Imposed { asks: true }, t.up);
             Way::Values { local, before: Vec::new() }
         };
         let judgement = Arc::clone(judgement);
@@ -116,7 +116,7 @@ impl Backend {
                     set_config(&mut sql, name, local, |sql| literal(sql, value));
                 }
                 if !sql.is_empty() {
-                    self.send_hidden(&sql, Expect::Imposed, up);
+                    self.send_hidden(&sql, Expect::Imposed { asks: false }, up);
                 }
             }
             Way::Local => {}

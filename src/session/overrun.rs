@@ -37,8 +37,17 @@ impl Backend {
         self.overran = !self.queue.is_empty();
     }
 
+    /// The server's error in our words, where it is our doing.
+    pub(super) fn worded<L: Ledger>(&mut self, body: &[u8], show: Show, ledger: &mut L) -> Show {
+        let show = self.name_timeout(body, show, ledger);
+        if self.error_skip {
+            self.watched = None; // what is skipped has no end of its own
+        }
+        self.without_position(body, show)
+    }
+
     /// The server knows only that somebody asked it to cancel.
-    pub(super) fn name_timeout<L: Ledger>(&mut self, body: &[u8], show: Show, ledger: &mut L) -> Show {
+    fn name_timeout<L: Ledger>(&mut self, body: &[u8], show: Show, ledger: &mut L) -> Show {
         if !matches!(show, Show::Pass) || self.farewell {
             return show;
         }
@@ -186,7 +195,7 @@ impl Backend {
     }
 
     /// An error in what was sent in place of the client's text points nowhere in it.
-    pub(super) fn without_position(&self, body: &[u8], show: Show) -> Show {
+    fn without_position(&self, body: &[u8], show: Show) -> Show {
         let rewritten = self.ended < self.rewritten && matches!(show, Show::Pass);
         if !rewritten || view::field(body, b'P').is_none() {
             return show;

@@ -4,6 +4,7 @@ use super::Ledger;
 use super::backend::Backend;
 use super::client::Session;
 use super::expect::{Expect, Whose};
+use crate::guard::Effects;
 
 impl Backend {
     /// The server discards everything up to the next Sync: so do we.
@@ -40,6 +41,7 @@ impl Backend {
                 _ => {}
             }
         }
+        self.ran = Effects::NONE; // what was skipped did nothing
         self.error_skip = self.queue.is_empty();
         reopened.into_iter().for_each(|closed| s.name_restored(closed));
         if let Some(unnamed) = unnamed {

@@ -76,13 +76,11 @@ pub(super) struct Books {
     pub(super) finished: Vec<(u64, bool)>,
     trust: Trust,
     pub(super) epoch: u64,
-    /// Places under a cap, and how many are taken.
     pub(super) cap: usize,
     pub(super) places: Arc<AtomicUsize>,
     pub(super) limited: Vec<Limit>,
 }
 
-/// A place that is taken.
 pub(super) struct Place(Arc<AtomicUsize>);
 impl Drop for Place {
     fn drop(&mut self) {
@@ -152,7 +150,6 @@ pub(super) struct Client {
     pub(super) server: Option<usize>,
     pub(super) held: bool,
     holding: bool,
-    /// It waits for a turn.
     pub(super) waits: bool,
     pub(super) out: Vec<u8>,
     pub(super) bye: bool,
@@ -173,7 +170,7 @@ pub(super) struct World {
     pub(super) max_prepared: usize,
     /// The servers hear nothing.
     mute: bool,
-    /// Cancels come in time: what is said of a statement that is to be cancelled is no more than was read.
+    /// Cancels come in time.
     pub(super) cancels: bool,
 }
 
