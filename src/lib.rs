@@ -17,6 +17,8 @@ pub mod session;
 pub mod guard;
 /// *Pure.* A TOML text read with every mistake at once, each with its place and cure.
 pub mod document;
+/// *Pure.* Statements from servers' logs, and what policies would have done to them.
+pub mod replay;
 /// IO. The data plane: one file per hop.
 pub mod proxy;
 /// IO. Capped server connections: checkout, waiters, login, reset, lifetime.

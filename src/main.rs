@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::explain::command(&args),
         Command::Test(args) => cli::test::command(&args),
         Command::Schema(args) => cli::schema::command(&args),
+        Command::Replay(args) => cli::replay::command(&args),
         Command::Demo(args) => cli::demo::command(&args),
     }
 }

@@ -26,6 +26,8 @@ pub enum Command {
     Test(TestArgs),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(SchemaArgs),
+    /// Show what policies would have done to what servers have logged.
+    Replay(Box<super::replay::ReplayArgs>),
     /// Start a primary and a replica of its own, load data, and play the incidents; needs no set-up.
     Demo(super::demo::DemoArgs),
 }

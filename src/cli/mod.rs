@@ -14,6 +14,7 @@ pub mod explain;
 mod mistake;
 mod nofile;
 mod reload;
+pub mod replay;
 pub mod run;
 pub mod schema;
 #[cfg(test)]

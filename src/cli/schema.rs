@@ -115,10 +115,50 @@ fn selector(about: &str) -> Value {
     json!({ "oneOf": [one, { "type": "array", "items": one, "minItems": 1 }], "description": about })
 }
 
+fn string(about: &str) -> Value {
+    json!({ "type": "string", "description": about })
+}
+
+fn amount(about: &str) -> Value {
+    json!({ "type": ["string", "integer"], "description": about })
+}
+
+/// `limit = { … }`.
+fn limit() -> Value {
+    let keys = [
+        ("timeout", amount("Longest time: \"5s\".")),
+        ("rows", json!({ "type": "integer", "description": "Most rows of the result." })),
+        ("bytes", amount("Largest result: \"64MB\".")),
+        ("rate", amount("Most statements in a time: \"100/s\".")),
+        ("concurrency", json!({ "type": "integer", "description": "Most at once." })),
+        (
+            "per",
+            json!({ "enum": ["rule", "user", "database", "application", "client", "address", "fingerprint"], "description": "Whose are counted together." }),
+        ),
+    ];
+    object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), &[])
+}
+
+/// `rewrite = { … }`.
+fn rewrite() -> Value {
+    let keys = [
+        ("limit", json!({ "type": "integer", "minimum": 1, "description": "Adds a LIMIT, or lowers it." })),
+        ("where", string("Adds this predicate wherever one of `tables` is read or written.")),
+        ("tables", texts("Those that the predicate is for; left out: every table.")),
+        (
+            "columns",
+            json!({ "type": "boolean", "description": "Writes `*` as the columns that the catalog knows." }),
+        ),
+        (
+            "otherwise",
+            json!({ "enum": ["block", "run"], "description": "What becomes of a statement that cannot be rewritten." }),
+        ),
+    ];
+    object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), &[])
+}
+
 /// What may stand at a key of a rule; `None` if nobody has said it yet, which fails the tests.
 fn rule_key(key: &str) -> Option<Value> {
-    let string = |about: &str| json!({ "type": "string", "description": about });
-    let amount = |about: &str| json!({ "type": ["string", "integer"], "description": about });
     Some(match key {
         "name" => {
             json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,63}$", "description": "Unique over all files; a label of the metrics." })
@@ -139,39 +179,8 @@ fn rule_key(key: &str) -> Option<Value> {
         "route" => {
             json!({ "enum": ["replica", "primary"], "description": "Where the statement may run, with action = \"route\"." })
         }
-        "limit" => {
-            let keys = [
-                ("timeout", amount("Longest time: \"5s\".")),
-                ("rows", json!({ "type": "integer", "description": "Most rows of the result." })),
-                ("bytes", amount("Largest result: \"64MB\".")),
-                ("rate", amount("Most statements in a time: \"100/s\".")),
-                ("concurrency", json!({ "type": "integer", "description": "Most at once." })),
-                (
-                    "per",
-                    json!({ "enum": ["rule", "user", "database", "application", "client", "address", "fingerprint"], "description": "Whose are counted together." }),
-                ),
-            ];
-            object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), &[])
-        }
-        "rewrite" => {
-            let keys = [
-                (
-                    "limit",
-                    json!({ "type": "integer", "minimum": 1, "description": "Adds a LIMIT, or lowers it." }),
-                ),
-                ("where", string("Adds this predicate wherever one of `tables` is read or written.")),
-                ("tables", texts("Those that the predicate is for; left out: every table.")),
-                (
-                    "columns",
-                    json!({ "type": "boolean", "description": "Writes `*` as the columns that the catalog knows." }),
-                ),
-                (
-                    "otherwise",
-                    json!({ "enum": ["block", "run"], "description": "What becomes of a statement that cannot be rewritten." }),
-                ),
-            ];
-            object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), &[])
-        }
+        "limit" => limit(),
+        "rewrite" => rewrite(),
         "set" => {
             json!({ "type": "object", "additionalProperties": { "type": ["string", "integer", "number", "boolean"] }, "description": "Settings in force for the statement: { lock_timeout = \"2s\" }." })
         }

@@ -8,19 +8,19 @@ use super::pg_tls::PgTls;
 use super::topology::{AbortOnDrop, Server, Watch, client_config, sentence};
 
 /// One, open until it is dropped.
-pub(super) struct Control {
+pub(crate) struct Control {
     client: Client,
     _driver: AbortOnDrop,
 }
 
 impl Control {
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 }
 
 /// Opens one; `limit` bounds it and each of its statements.
-pub(super) async fn open_for(
+pub(crate) async fn open_for(
     server: &Server,
     dbname: &str,
     application: &str,

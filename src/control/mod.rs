@@ -14,7 +14,7 @@ pub mod topology;
 mod auth_query;
 /// What the databases hold.
 pub mod catalog;
-mod connection;
+pub(crate) mod connection;
 pub mod credentials;
 pub mod pg_tls;
 /// Files read again while we run.

@@ -403,7 +403,7 @@ pub(super) fn add_hosts(config: &mut Config, url: &ServerUrl) {
 }
 
 /// An error with its causes in one line. Holds nothing of the password.
-pub(super) fn sentence(error: tokio_postgres::Error) -> String {
+pub(crate) fn sentence(error: tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

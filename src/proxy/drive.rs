@@ -382,15 +382,7 @@ impl Drive {
         policies::follow(&thread, work);
         loop {
             let mut up = Outlet::new(input, &mut work.spill);
-            if let Some(server) = &mut self.server
-                && server.backend.quiet()
-            {
-                self.since = Instant::now();
-                self.presence.requested(self.since);
-                if !self.own {
-                    server.backend.align(self.session.settings(), &mut up);
-                }
-            }
+            self.begin(&mut up);
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
             let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card.peer);
             let mut env = Env {
@@ -445,6 +437,16 @@ impl Drive {
                     from = fed.consumed;
                 }
             }
+        }
+    }
+
+    /// A request begins on a server that owes nothing: the clock runs, and the client's settings go ahead.
+    fn begin(&mut self, up: &mut Outlet<'_>) {
+        let Some(server) = self.server.as_mut().filter(|server| server.backend.quiet()) else { return };
+        self.since = Instant::now();
+        self.presence.requested(self.since);
+        if !self.own {
+            server.backend.align(self.session.settings(), up);
         }
     }
 

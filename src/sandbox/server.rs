@@ -86,6 +86,7 @@ impl Server {
             ("log_line_prefix", "'%m [%p] %q%u@%d %a '".into()),
             ("timezone", "'UTC'".into()),
             ("log_timezone", "'UTC'".into()),
+            ("logging_collector", "off".into()),
         ];
         if !options.durable {
             lines.extend(["fsync", "synchronous_commit", "full_page_writes"].map(|s| (s, "off".into())));
@@ -142,7 +143,7 @@ impl Server {
         let mut command =
             user::command(&self.binaries.path("postgres"), self.account.as_ref(), &self.directory);
         command.arg("-D").arg(self.data()).arg("-k").arg(&self.directory).arg("-p").arg(port.to_string());
-        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "logging_collector=off"]);
+        command.args(["-c", "listen_addresses=127.0.0.1"]);
         run::with_log(&mut command, &self.log())?.spawn().map_err(Error::io("starting postgres"))
     }
 

@@ -134,13 +134,7 @@ impl Backend {
             _ => {}
         }
         if self.is_ours() {
-            match (tag, self.queue.front_mut()) {
-                (b'D', Some(Expect::Probe(probe))) => probe.row(body),
-                (b'D', Some(Expect::Plan(asked))) => asked.row(body),
-                (b'D', Some(Expect::Imposed { asks: true })) => self.imposed_row(body),
-                (_, Some(Expect::Told(told))) => told.hear(tag, body),
-                _ => {}
-            }
+            self.hear(tag, body);
             return Ok(Show::Hide);
         }
         if matches!(self.queue.front(), Some(Expect::Imposing)) {
@@ -181,6 +175,17 @@ impl Backend {
             _ => return Err(Desync("unknown message")),
         }
         Ok(Show::Pass)
+    }
+
+    /// Something for us alone.
+    fn hear(&mut self, tag: u8, body: &[u8]) {
+        match (tag, self.queue.front_mut()) {
+            (b'D', Some(Expect::Probe(probe))) => probe.row(body),
+            (b'D', Some(Expect::Plan(asked))) => asked.row(body),
+            (b'D', Some(Expect::Imposed { asks: true })) => self.imposed_row(body),
+            (_, Some(Expect::Told(told))) => told.hear(tag, body),
+            _ => {}
+        }
     }
 
     /// What the server says now is for us alone.

@@ -46,6 +46,7 @@ mod shutdown;
 mod policy_canary;
 mod policy_reload;
 mod reload;
+mod replay;
 mod crowd;
 mod sql_prepare;
 mod ddl_facts;

@@ -26,7 +26,8 @@ async fn sixty_clients_of_two_databases_over_three_server_connections() {
         sluice.connect_as(database).await.batch_execute("CREATE TABLE t (n int)").await.unwrap();
     }
     let count = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname IN ({names}) AND backend_type = 'client backend'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname IN ({names}) AND backend_type = 'client backend' \
+         AND application_name <> 'pgsluice catalog'"
     );
     let done = AtomicBool::new(false);
     let watch = async {

@@ -19,6 +19,7 @@ use super::connection;
 use super::snapshot::{CatalogReading, Shared, publish};
 use super::topology::Server;
 use crate::config::Settings;
+use crate::guard::catalog::Catalog;
 use state::State;
 
 /// How often we look whether a database has come, or its schema changed.
@@ -41,6 +42,25 @@ struct Database {
     due: Instant,
     /// What the log was told last.
     said: Option<String>,
+}
+
+/// What a database holds, read once and whole.
+///
+/// # Errors
+/// Why it can't be read, or not in that time.
+pub async fn read_once(
+    server: &Server,
+    dbname: &str,
+    limit: Duration,
+    max_tables: usize,
+) -> Result<Catalog, String> {
+    let work = async {
+        let session = connection::open_for(server, dbname, "pgsluice catalog", limit).await?;
+        let mut state = State::default();
+        queries::refresh(session.client(), &mut state, max_tables).await?;
+        Ok(state.catalog())
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
 }
 
 /// Reads the catalogs for ever. Drop it to stop.

@@ -58,10 +58,11 @@ impl Lab {
             .await;
     }
 
-    /// Backends of a database on the primary that came through pgsluice or anybody else but `except`.
+    /// Backends of a database on the primary; the control plane's own left out.
     pub fn backends(&self, database: &str) -> usize {
         let sql = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend' \
+             AND application_name <> 'pgsluice catalog'"
         );
         self.cluster.sql("postgres", &sql).unwrap()[0][0].clone().unwrap().parse().unwrap()
     }
