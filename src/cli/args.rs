@@ -164,7 +164,8 @@ pub struct ExplainArgs {
     /// Values of its parameters, `$1` first: `'%x', 7`; `{}` is NULL.
     #[arg(long, value_name = "VALUES")]
     pub params: Option<String>,
-    /// Not yet: ask this server for the plan.
+    /// Ask this server what it holds and what its planner thinks: postgres://user:password@host:port/database. Nothing
+    /// runs; parameters are those of --params, else any.
     #[arg(long, value_name = "URL")]
     pub primary: Option<String>,
     /// Exit with 1 if a statement is blocked, or even if one is warned of. Without it only errors count.

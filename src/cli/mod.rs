@@ -13,6 +13,7 @@ pub mod demo;
 pub mod explain;
 mod mistake;
 mod nofile;
+mod primary;
 mod reload;
 pub mod replay;
 pub mod run;

@@ -50,6 +50,7 @@ mod replay;
 mod crowd;
 mod sql_prepare;
 mod ddl_facts;
+mod explain_primary;
 mod startup;
 mod statement_names;
 mod auth;

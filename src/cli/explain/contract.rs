@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::guard::facts::Facts;
+use crate::guard::plan::{Advice, PlanFacts, advise};
 use crate::guard::policy::{Match, Policies};
 use crate::guard::rules::{Options, detectors};
 use crate::guard::{
@@ -19,6 +20,8 @@ pub(super) struct Explained<'a> {
     pub(super) policies: &'a Policies,
     pub(super) class: &'a Class,
     pub(super) around: &'a Circumstances<'a>,
+    /// Why the planner did not answer, if it was asked.
+    pub(super) no_plan: Option<&'a str>,
 }
 
 /// A statement's explanation: the contract of `--json`.
@@ -52,6 +55,15 @@ pub(super) struct Explanation<'a> {
     /// The text that runs instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     rewrite: Option<&'a str>,
+    /// What the planner expects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a PlanFacts>,
+    /// Why it did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_error: Option<&'a str>,
+    /// Indexes that would help.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    advice: Vec<Advice>,
 }
 
 /// A rule, and what its answer depends on.
@@ -119,6 +131,17 @@ pub(super) fn explanation<'a>(subject: &Explained<'a>, nothing: &'a Facts) -> Ex
         depends: depends(subject),
         set: judgement.set.iter().map(|(name, value)| (&**name, &**value)).collect(),
         rewrite: judgement.rewrite.as_deref(),
+        plan: subject.around.plan,
+        plan_error: subject.no_plan,
+        advice: advice(subject),
+    }
+}
+
+/// Indexes that would help a statement whose plan is known.
+pub(super) fn advice(subject: &Explained<'_>) -> Vec<Advice> {
+    match (subject.around.plan, subject.evaluation.reading.statements.as_slice()) {
+        (Some(plan), [only]) => advise(only, plan, subject.around.catalog),
+        _ => Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pgsluice explain`: facts, findings, verdict and why, for people (`people.rs`) and, one JSON object a line, for tools
 //! (`contract.rs`).
 
+mod asked;
 mod contract;
 mod people;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::asked::Asked;
 use super::args::{ExplainArgs, FailOn};
 use crate::config;
 use crate::control::policies;
@@ -81,6 +83,8 @@ struct Explainer {
     policies: Policies,
     class: Class,
     catalog: Option<Catalog>,
+    /// Asked for plans.
+    server: Option<Asked>,
     /// Session, time and parameters that the flags give.
     given: Option<Case>,
     json: bool,
@@ -90,16 +94,13 @@ struct Explainer {
 impl Explainer {
     fn new(args: &ExplainArgs) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        if args.primary.is_some() {
-            let problem = Problem::new("--primary: plans are not asked for yet");
-            problems.push(problem.cure(
-                "leave it out; --catalog FILE gives sizes and indexes, --plan what a planner would say",
-            ));
-        }
+        let server = args.primary.as_deref().map(Asked::connect).transpose();
+        let server = server.map_err(|problem| problems.push(problem)).ok().flatten();
         let catalog = args
             .catalog
             .as_deref()
-            .and_then(|path| catalog(path).map_err(|problem| problems.push(problem)).ok());
+            .and_then(|path| catalog(path).map_err(|problem| problems.push(problem)).ok())
+            .or_else(|| server.as_ref().and_then(|server| server.catalog.clone()));
         let given = given(args).unwrap_or_else(|mut found| {
             problems.append(&mut found);
             None
@@ -116,6 +117,7 @@ impl Explainer {
                     ascii_safe_encoding: true,
                 },
                 catalog,
+                server,
                 given,
                 json: args.json,
                 colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
@@ -179,8 +181,17 @@ impl Explainer {
             params: params.as_deref(),
             plan: given.and_then(|given| given.plan.as_ref()),
         };
-        let evaluation =
-            evaluate(&self.policies, &self.class, sql.as_bytes(), &GuardLimits::default(), &around);
+        let judged = |around: &Circumstances<'_>| {
+            evaluate(&self.policies, &self.class, sql.as_bytes(), &GuardLimits::default(), around)
+        };
+        let mut evaluation = judged(&around);
+        let asked = self.server.as_ref().filter(|_| around.plan.is_none());
+        let plan = asked.and_then(|server| server.plan(sql, &evaluation.reading, around.params));
+        let around =
+            Circumstances { plan: plan.as_ref().and_then(|p| p.as_ref().ok()).or(around.plan), ..around };
+        if let Some(Ok(_)) = plan {
+            evaluation = judged(&around);
+        }
         let nothing = Facts { kind: Kind::Utility, ..Facts::unparsed(sql.len()) };
         let subject = contract::Explained {
             sql,
@@ -188,6 +199,7 @@ impl Explainer {
             policies: &self.policies,
             class: &self.class,
             around: &around,
+            no_plan: plan.as_ref().and_then(|plan| plan.as_ref().err()).map(String::as_str),
         };
         if self.json {
             serde_json::to_writer(&mut *out, &contract::explanation(&subject, &nothing))?;
@@ -381,12 +393,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("held depends on session"), "{text}");
-        for wrong in [
-            ["--session", "x = 1"],
-            ["--time", "noon"],
-            ["--primary", "postgres://h"],
-            ["--catalog", "/none"],
-        ] {
+        for wrong in
+            [["--session", "x = 1"], ["--time", "noon"], ["--primary", "nonsense"], ["--catalog", "/none"]]
+        {
             assert!(explainer(&wrong).is_err(), "{wrong:?}");
         }
     }

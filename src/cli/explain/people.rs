@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::contract::{Bounds, Explained, Verdict, depends, findings, verdict};
+use super::contract::{Bounds, Explained, Verdict, advice, depends, findings, verdict};
 use crate::guard::Evaluation;
 use crate::guard::facts::{Facts, ReadOptions, read};
+use crate::guard::plan::PlanFacts;
 use crate::guard::sql::Refusal;
 
 /// Occurrences of a word that are tried as the place of a syntax error.
@@ -43,6 +44,15 @@ pub(super) fn write(subject: &Explained<'_>, colour: bool, out: &mut impl Write)
     }
     for facts in &reading.statements {
         line("facts", &facts_in_words(facts))?;
+    }
+    if let Some(plan) = subject.around.plan {
+        line("plan", &plan_in_words(plan))?;
+    }
+    if let Some(why) = subject.no_plan {
+        line("no plan", &paint.with("31", why))?;
+    }
+    for advice in advice(subject) {
+        line("advice", &format!("{} ({})", advice.hint(), advice.why))?;
     }
     for finding in findings(subject) {
         let mode = if finding.mode == Some("observe") { ", observed only" } else { "" };
@@ -106,6 +116,26 @@ fn bounds_in_words(bounds: &Bounds) -> String {
     words.extend(bounds.rates.iter().cloned());
     words.extend(bounds.concurrency.iter().map(|most| format!("{most} at once")));
     words.join(", ")
+}
+
+fn plan_in_words(plan: &PlanFacts) -> String {
+    let mut words = vec![format!("cost {:.0}, {} rows of {} bytes", plan.total_cost, plan.rows, plan.width)];
+    if !plan.seq_scan_table.is_empty() {
+        words.push(format!("reads all {} rows of {}", plan.seq_scan_rows, plan.seq_scan_table));
+    }
+    if !plan.indexes.is_empty() {
+        words.push(format!("by {}", plan.indexes.join(", ")));
+    }
+    if plan.cartesian_rows > 0 {
+        words.push(format!("pairs {} rows without a condition", plan.cartesian_rows));
+    }
+    if plan.spill_bytes > 0 {
+        words.push(format!("spills {} MB ({})", plan.spill_bytes >> 20, plan.spills.join(", ")));
+    }
+    if !plan.unpruned.is_empty() {
+        words.push(format!("reads every partition of {}", plan.unpruned.join(", ")));
+    }
+    words.join("; ")
 }
 
 /// The facts that say something: names, numbers above zero, and what is true.
