@@ -42,11 +42,13 @@ pub enum What {
     Policies,
     PolicyVersions,
     PolicyCanary,
+    Catalog,
     Reload,
     ReloadPolicies,
     ReloadPoliciesCanary,
     PromotePolicies,
     RollbackPolicies,
+    ReloadCatalog,
     KillClient,
 }
 
@@ -274,6 +276,23 @@ pub const COMMANDS: &[Command] = &[
         own: POLICY_CANARY,
     },
     Command {
+        name: "SHOW CATALOG",
+        argument: None,
+        who: Who::All,
+        what: What::Catalog,
+        help: "What is known of the databases' tables, for rules that ask; no rows without policies.",
+        columns: columns![
+            database: Text,
+            tables: Int8 "Views, partitions and foreign tables too.",
+            indexes: Int8,
+            views: Int8,
+            functions: Int8 "Those that are not PostgreSQL's own.",
+            read: Text "When it was last read with a difference, UTC.",
+            milliseconds: Int8 "How long that took.",
+        ],
+        own: &[],
+    },
+    Command {
         name: "SHOW STATE",
         argument: None,
         who: Who::All,
@@ -325,6 +344,11 @@ pub const COMMANDS: &[Command] = &[
         What::RollbackPolicies,
         "Drops the canary; without one, returns to the version before. It stays until the files change or RELOAD POLICIES.",
     ),
+    action(
+        "RELOAD CATALOG",
+        What::ReloadCatalog,
+        "Has every database's catalog read now; it does not wait for that.",
+    ),
     Command {
         name: "KILL_CLIENT",
         argument: Some("id"),
@@ -346,7 +370,7 @@ mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 16] = [
+    const FOR_STATS: [&str; 17] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -360,6 +384,7 @@ mod tests {
         "SHOW POLICIES",
         "SHOW POLICY_VERSIONS",
         "SHOW POLICY_CANARY",
+        "SHOW CATALOG",
         "SHOW STATE",
         "SHOW VERSION",
         "SHOW HELP",

@@ -33,12 +33,33 @@ pub(super) fn write(what: What, shared: &Shared, role: Role, sheet: &mut Sheet) 
         What::Policies => policies::rules(shared, sheet),
         What::PolicyVersions => policies::versions(shared, sheet),
         What::PolicyCanary => policies::canary(shared, sheet),
+        What::Catalog => catalog(shared, sheet),
         What::Reload
         | What::ReloadPolicies
         | What::ReloadPoliciesCanary
         | What::PromotePolicies
         | What::RollbackPolicies
+        | What::ReloadCatalog
         | What::KillClient => {}
+    }
+}
+
+fn catalog(shared: &Shared, sheet: &mut Sheet) {
+    let snapshot = shared.snapshot.load();
+    let mut databases: Vec<_> = snapshot.catalogs.iter().collect();
+    databases.sort_unstable_by_key(|(name, _)| *name);
+    for (name, catalog) in databases {
+        let reading = snapshot.catalog_readings.get(name);
+        let took = |took: std::time::Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        sheet.row(&[
+            Value::Text(name),
+            Value::count(catalog.tables.len()),
+            Value::count(catalog.tables.iter().map(|table| table.indexes.len()).sum()),
+            Value::count(catalog.tables.iter().filter(|table| table.kind.ends_with("view")).count()),
+            Value::count(catalog.functions.len()),
+            reading.map_or(Value::Null, |reading| time(reading.at)),
+            reading.map_or(Value::Null, |reading| Value::Number(took(reading.took))),
+        ]);
     }
 }
 

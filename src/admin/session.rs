@@ -241,6 +241,10 @@ fn run(
         | What::RollbackPolicies => {
             policies::run(command.what, shared, user).map_err(|why| (sqlstate::SYSTEM_ERROR, why))
         }
+        What::ReloadCatalog => {
+            shared.catalog_asked.notify_one();
+            Ok(String::new())
+        }
         What::KillClient => {
             tracing::info!(user, id = argument, "console: KILL_CLIENT");
             kill(shared, argument.unwrap_or_default()).map(|()| String::new())

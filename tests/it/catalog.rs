@@ -13,7 +13,9 @@ use pgsluice::guard::catalog::{Catalog, Volatility};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::support::console::{Table, console, show_until, text, with_admin};
 use crate::support::lab::Database;
+use crate::support::raw::tags;
 use crate::support::{eventually, lab, proxy, sqlstate};
 
 /// A reader of one database, without a proxy around it.
@@ -224,4 +226,30 @@ async fn a_rule_reads_the_size_of_a_table() {
     let refused = client.batch_execute("SELECT n FROM big").await.unwrap_err();
     assert_eq!(sqlstate(&refused), "42501");
     client.batch_execute("SELECT n FROM small; SELECT n FROM big WHERE n = 7").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_console_shows_what_is_known_and_has_it_read_again() {
+    crate::needs_proxy!();
+    let policy = "[[rule]]\nname = 'r'\nwhen = 'catalog.rows > 1000'\naction = 'warn'\n";
+    let sluice = with_admin(proxy().policy(policy).setting("[catalog]\nrefresh = \"1h\""));
+    let owner = sluice.database.direct().await;
+    owner
+        .batch_execute("CREATE TABLE a (x int PRIMARY KEY); CREATE VIEW v AS SELECT x FROM a")
+        .await
+        .unwrap();
+    let _client = sluice.connect().await;
+    let mut console = console(&sluice).await;
+    let name = sluice.database.name.clone();
+    let known = |table: &Table, tables: &str| {
+        table.with("database", &name).iter().any(|row| text(row, "tables") == tables)
+    };
+    let table = show_until(&mut console, "SHOW CATALOG", |table| known(table, "2")).await;
+    let row = table.with("database", &name)[0];
+    assert_eq!((text(row, "indexes"), text(row, "views")), ("1", "1"));
+    // Past the proxy: nobody tells.
+    owner.batch_execute("CREATE TABLE b (x int)").await.unwrap();
+    let done = console.query("RELOAD CATALOG").await;
+    assert_eq!(tags(&done), "CZ");
+    show_until(&mut console, "SHOW CATALOG", |table| known(table, "3")).await;
 }

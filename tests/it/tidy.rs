@@ -253,7 +253,7 @@ fn no_file_is_dead() {
             .filter(|s| s.name.rsplit_once('/').is_some_and(|(d, _)| d == parent) || s.name == parent_file);
         // The rules' list makes its `mod` lines itself.
         let named = [format!("mod {module};"), format!("\"{file}\""), format!("=> {module},")];
-        let is_target = ["benches", "tests"].contains(&parent);
+        let is_target = ["benches", "tests", "fuzz/fuzz_targets"].contains(&parent);
         if !is_target && !near.into_iter().any(|s| named.iter().any(|n| s.text.contains(n))) {
             complaints.push(format!("{}: no `mod {module};` leads here", source.name));
         }
