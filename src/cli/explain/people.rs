@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::contract::{Bounds, Explained, Verdict, advice, depends, findings, verdict};
+use super::contract::{Bounds, Explained, Finding, Verdict, advice, depends, findings, verdict};
 use crate::guard::Evaluation;
 use crate::guard::facts::{Facts, ReadOptions, read};
 use crate::guard::plan::PlanFacts;
@@ -54,15 +54,21 @@ pub(super) fn write(subject: &Explained<'_>, colour: bool, out: &mut impl Write)
     for advice in advice(subject) {
         line("advice", &format!("{} ({})", advice.hint(), advice.why))?;
     }
-    for finding in findings(subject) {
+    let all = findings(subject);
+    // What a rule says in a detector's words need not be said by the detector again.
+    let said = |finding: &Finding| {
+        finding.action.is_none() && all.iter().any(|o| o.action.is_some() && o.message == finding.message)
+    };
+    for finding in all.iter().filter(|finding| !said(finding)) {
         let mode = if finding.mode == Some("observe") { ", observed only" } else { "" };
         let action = finding
             .action
             .map_or("no rule".to_owned(), |action| format!("{}{mode}", paint.action(action, action)));
         line("finding", &format!("{} ({action}): {}", paint.with("1", &finding.rule), finding.message))?;
-        for text in
-            [finding.hint, finding.because.map(|facts| format!("because {facts}")).unwrap_or_default()]
-        {
+        for text in [
+            finding.hint.clone(),
+            finding.because.as_ref().map(|facts| format!("because {facts}")).unwrap_or_default(),
+        ] {
             if !text.is_empty() {
                 line("", &text)?;
             }
@@ -145,7 +151,7 @@ fn facts_in_words(facts: &Facts) -> String {
     for (name, value) in value.as_object().into_iter().flatten() {
         match value {
             serde_json::Value::Bool(true) => words.push(name.clone()),
-            serde_json::Value::String(text) => words.push(format!("{name} {text}")),
+            serde_json::Value::String(text) if !text.is_empty() => words.push(format!("{name} {text}")),
             serde_json::Value::Number(number) if number.as_u64() != Some(0) => {
                 words.push(format!("{name} {number}"))
             }
