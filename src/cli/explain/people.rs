@@ -54,21 +54,15 @@ pub(super) fn write(subject: &Explained<'_>, colour: bool, out: &mut impl Write)
     for advice in advice(subject) {
         line("advice", &format!("{} ({})", advice.hint(), advice.why))?;
     }
-    let all = findings(subject);
-    // What a rule says in a detector's words need not be said by the detector again.
-    let said = |finding: &Finding| {
-        finding.action.is_none() && all.iter().any(|o| o.action.is_some() && o.message == finding.message)
-    };
-    for finding in all.iter().filter(|finding| !said(finding)) {
+    for finding in told(subject) {
         let mode = if finding.mode == Some("observe") { ", observed only" } else { "" };
         let action = finding
             .action
             .map_or("no rule".to_owned(), |action| format!("{}{mode}", paint.action(action, action)));
         line("finding", &format!("{} ({action}): {}", paint.with("1", &finding.rule), finding.message))?;
-        for text in [
-            finding.hint.clone(),
-            finding.because.as_ref().map(|facts| format!("because {facts}")).unwrap_or_default(),
-        ] {
+        for text in
+            [finding.hint, finding.because.map(|facts| format!("because {facts}")).unwrap_or_default()]
+        {
             if !text.is_empty() {
                 line("", &text)?;
             }
@@ -122,6 +116,15 @@ fn bounds_in_words(bounds: &Bounds) -> String {
     words.extend(bounds.rates.iter().cloned());
     words.extend(bounds.concurrency.iter().map(|most| format!("{most} at once")));
     words.join(", ")
+}
+
+/// What a rule says in a detector's words is not said by the detector again.
+fn told(subject: &Explained<'_>) -> Vec<Finding> {
+    let (ruled, unruled): (Vec<Finding>, Vec<Finding>) =
+        findings(subject).into_iter().partition(|finding| finding.action.is_some());
+    let more: Vec<Finding> =
+        unruled.into_iter().filter(|one| !ruled.iter().any(|other| other.message == one.message)).collect();
+    ruled.into_iter().chain(more).collect()
 }
 
 fn plan_in_words(plan: &PlanFacts) -> String {
