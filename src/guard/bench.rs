@@ -76,10 +76,21 @@ impl Bench<'_> {
         let shown = shape.map(|(shape, _)| shape);
         let fingerprint = sql::fingerprint(shown.unwrap_or(&text[..text.len().min(MAX_FINGERPRINTED)]));
         let normalized = sql::normalized(text, standard_conforming_strings, MAX_NORMALIZED).into();
-        let bytes = (text.len() <= max_bytes && reading.refusal.is_none()).then_some(text);
-        let bytes = bytes.map(|text| (text, allow_key(text, shape, &reading.statements)));
-        let (judgement, decision) = self.judgement(bytes, &reading.statements, fingerprint, normalized);
+        let (judgement, decision) = self.of_reading(text, shape, &reading, (fingerprint, normalized));
         Evaluation { judgement, reading, decision }
+    }
+
+    /// Of a text that was read before.
+    pub(super) fn of_reading(
+        &self,
+        text: &[u8],
+        shape: Option<(&[u8], bool)>,
+        reading: &Reading,
+        (fingerprint, normalized): (u64, Arc<str>),
+    ) -> (Judgement, Decision) {
+        let whole = text.len() <= self.limits.max_statement_bytes && reading.refusal.is_none();
+        let bytes = whole.then(|| (text, allow_key(text, shape, &reading.statements)));
+        self.judgement(bytes, &reading.statements, fingerprint, normalized)
     }
 
     pub(super) fn judgement(

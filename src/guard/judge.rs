@@ -159,13 +159,15 @@ impl Guard {
     }
 
     /// Asks the canary about what was just judged.
-    fn try_out(&mut self, class: &Class, text: &[u8], shape: Option<(&[u8], bool)>, now: &Judgement) {
+    fn try_out(&mut self, class: &Class, text: &[u8], shape: Option<(&[u8], bool)>, found: &Evaluation) {
         if !self.shadow.as_mut().is_some_and(Shadow::has_time) {
             return;
         }
         let Some(policies) = self.shadow.as_ref().map(|shadow| Arc::clone(&shadow.policies)) else { return };
-        // Read once more: a canary is bounded in what it may cost.
-        let then = Bench { policies: &policies, ..self.bench(class) }.evaluate(text, shape).judgement;
+        let now = &found.judgement;
+        let named = (now.fingerprint, Arc::clone(&now.normalized));
+        let bench = Bench { policies: &policies, ..self.bench(class) };
+        let (then, _) = bench.of_reading(text, shape, &found.reading, named);
         if let Some(shadow) = &mut self.shadow {
             shadow.compare(&self.policies, now, &then);
         }
@@ -249,7 +251,7 @@ impl Guard {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|info| (&buffer[..fingerprint_len], info.cacheable));
                 let evaluation = self.bench(class).evaluate(text, shape);
-                self.try_out(class, text, shape, &evaluation.judgement);
+                self.try_out(class, text, shape, &evaluation);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 self.learn(text, shape, class, id, &evaluation);
                 // What was rewritten, or could not be, is this text and no other of its shape.

@@ -12,6 +12,7 @@ use super::names::Named;
 use super::turn::{Flow, Turn};
 use crate::guard::plan::PlanFacts;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
+use crate::wire::frontend::BindValues;
 
 /// What a text with a setting of a session's or a transaction's has.
 const SETS: Effects = Effects::SETTING.and(Effects::LOCAL_SETTING).and(Effects::RESET);
@@ -183,25 +184,9 @@ fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
     if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {
         return false;
     }
-    let Some(mut left) = rest.get(2 + usize::from(formats) * 2..) else { return false };
-    let Some((count, after)) = left.split_first_chunk() else { return false };
-    left = after;
-    for _ in 0..u16::from_be_bytes(*count) {
-        let Some((length, after)) = left.split_first_chunk() else { return false };
-        match usize::try_from(i32::from_be_bytes(*length)) {
-            Ok(length) if length <= after.len() => {
-                let (value, after) = after.split_at(length);
-                params.push(Some(value));
-                left = after;
-            }
-            Ok(_) => return false,
-            Err(_) => {
-                params.push(None);
-                left = after;
-            }
-        }
-    }
-    true
+    let Some(mut values) = BindValues::of(rest) else { return false };
+    params.extend(values.by_ref());
+    values.is_done()
 }
 
 impl History {

@@ -21,7 +21,8 @@ use super::turn::{Flow, Turn};
 use crate::guard::plan::{PlanFacts, PlanKey, Planned, variant};
 use crate::guard::{Effects, Judgement};
 use crate::wire::frame::{self, HEADER};
-use crate::wire::{backend as view, frontend, reply};
+use crate::wire::frontend::{self, BindValues};
+use crate::wire::{backend as view, reply};
 
 /// A plan's text beyond this is not read.
 const ANSWER_MAX: usize = 1 << 20;
@@ -106,10 +107,9 @@ impl Session {
         form: Form<'_>,
         t: &mut Turn<'_, '_>,
     ) -> Result<Option<Arc<PlanFacts>>, Flow> {
-        let Some(live) = judgement.live.as_ref().filter(|live| live.wants_plan(env.plan.rows)) else {
+        if !judgement.live.as_ref().is_some_and(|live| live.wants_plan(env.plan.rows)) {
             return Ok(None);
-        };
-        debug_assert!(live.statements() == 1, "only a statement that stands alone is planned");
+        }
         let key = self.plan_key(env, judgement, form);
         let asked_before = self.plan_asked.take() == Some(key);
         match env.ledger.plan(&key) {
@@ -177,10 +177,7 @@ impl Session {
         class.write_u64(if self.held.has(Effects::TEMP_TABLE) { env.who.client } else { 0 });
         let variant = match form {
             Form::Query { .. } => 0,
-            Form::Bound { parameters, .. } => {
-                let values = (1..=u16::MAX).map_while(|n| frontend::bind_value(parameters, n));
-                variant(values)
-            }
+            Form::Bound { parameters, .. } => variant(BindValues::of(parameters).into_iter().flatten()),
         };
         PlanKey { fingerprint: judgement.fingerprint, class: class.finish(), epoch: env.epoch, variant }
     }

@@ -62,49 +62,60 @@ pub fn bind(body: &[u8]) -> Option<Bind<'_>> {
     Some(Bind { portal, statement, rest })
 }
 
+/// The parameters of a whole Bind's [`Bind::rest`], in order: `None` is NULL. It ends early at one that is malformed.
+///
+/// Text and binary format of text-like types are the same bytes, so no format is needed to look at a pattern.
+#[derive(Clone, Debug)]
+pub struct BindValues<'a> {
+    left: u16,
+    rest: &'a [u8],
+}
+
+impl<'a> BindValues<'a> {
+    #[must_use]
+    pub fn of(rest: &'a [u8]) -> Option<Self> {
+        let (formats, rest) = be_u16(rest)?;
+        let (left, rest) = be_u16(rest.get(usize::from(formats) * 2..)?)?;
+        Some(Self { left, rest })
+    }
+
+    /// All of them came.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl<'a> Iterator for BindValues<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let left = self.left.checked_sub(1)?;
+        let (length, after) = be_i32(self.rest)?;
+        let (value, rest) = match usize::try_from(length) {
+            Ok(length) => (Some(after.get(..length)?), after.get(length..)?),
+            Err(_) if length == -1 => (None, after),
+            Err(_) => return None,
+        };
+        (self.left, self.rest) = (left, rest);
+        Some(value)
+    }
+}
+
 /// Of a whole Bind's [`Bind::rest`], what gives the parameters: their formats and values, without the formats of the
 /// result.
 #[must_use]
 pub fn bind_parameters(rest: &[u8]) -> Option<&[u8]> {
-    let (formats, after) = be_u16(rest)?;
-    let (count, mut after) = be_u16(after.get(usize::from(formats) * 2..)?)?;
-    for _ in 0..count {
-        let (length, value) = be_i32(after)?;
-        after = value.get(usize::try_from(length).unwrap_or(0)..)?;
-    }
-    rest.get(..rest.len() - after.len())
+    let mut values = BindValues::of(rest)?;
+    values.by_ref().for_each(drop);
+    let end = rest.len().checked_sub(values.rest.len())?;
+    values.is_done().then(|| rest.get(..end))?
 }
 
-/// Parameter `number` (from 1) of a whole Bind's [`Bind::rest`]: `Some(None)` is NULL.
-///
-/// Text and binary format of text-like types are the same bytes, so no format is needed to look at a pattern.
+/// Parameter `number` (from 1) of them.
 #[must_use]
 pub fn bind_value(rest: &[u8], number: u16) -> Option<Option<&[u8]>> {
-    let (formats, rest) = be_u16(rest)?;
-    let rest = rest.get(usize::from(formats) * 2..)?;
-    let (count, mut rest) = be_u16(rest)?;
-    if number == 0 || number > count {
-        return None;
-    }
-    for n in 1..=number {
-        let (length, after) = be_i32(rest)?;
-        let value = match usize::try_from(length) {
-            Ok(length) => {
-                let value = after.get(..length)?;
-                rest = after.get(length..)?;
-                Some(value)
-            }
-            Err(_) if length == -1 => {
-                rest = after;
-                None
-            }
-            Err(_) => return None,
-        };
-        if n == number {
-            return Some(value);
-        }
-    }
-    None
+    BindValues::of(rest)?.nth(usize::from(number.checked_sub(1)?))
 }
 
 /// What a Describe or Close is about.

@@ -2,6 +2,7 @@
 //! command's page), as far as a text tells.
 
 use super::ddl::last_of;
+use super::relations::parts_of_relation;
 use super::walk::Found;
 use crate::guard::sql::parse::{AlterTableType, ConstrType, Node, ObjectType, nodes};
 
@@ -129,20 +130,7 @@ pub(super) fn of_subcommand(command: &nodes::AlterTableCmd) -> Lock {
 /// `COMMENT`, `SECURITY LABEL`, `ALTER EXTENSION … ADD`: on the relation itself, or the one its object belongs to.
 pub(super) fn of_comment(kind: ObjectType::Type, object: Node<'_>, found: &mut Found) {
     let Node::NodeList(parts) = object else { return };
-    let of_relation = match kind {
-        ObjectType::OBJECT_TABLE
-        | ObjectType::OBJECT_VIEW
-        | ObjectType::OBJECT_MATVIEW
-        | ObjectType::OBJECT_FOREIGN_TABLE
-        | ObjectType::OBJECT_SEQUENCE
-        | ObjectType::OBJECT_INDEX => parts.len(),
-        ObjectType::OBJECT_COLUMN
-        | ObjectType::OBJECT_TRIGGER
-        | ObjectType::OBJECT_RULE
-        | ObjectType::OBJECT_POLICY
-        | ObjectType::OBJECT_TABCONSTRAINT => parts.len().saturating_sub(1),
-        _ => return,
-    };
+    let Some(of_relation) = parts_of_relation(kind, parts.len()) else { return };
     found.lock(last_of(parts.iter().take(of_relation)), Lock::ShareUpdateExclusive);
 }
 

@@ -190,25 +190,31 @@ fn change<'a>(walk: &mut Walk<'a>, node: Node<'a>, context: Context) -> bool {
     true
 }
 
-/// An object given by its kind and a list of names: a relation, or something that belongs to one.
-fn named_object<'a>(walk: &mut Walk<'a>, kind: ObjectType::Type, object: Node<'a>) {
-    let Node::NodeList(parts) = object else { return };
-    let parts_of_relation = match kind {
+/// How many of an object's `parts` name a relation: all, or all but the object's own where it belongs to one. `None`:
+/// it has nothing to do with relations.
+pub(super) fn parts_of_relation(kind: ObjectType::Type, parts: usize) -> Option<usize> {
+    match kind {
         ObjectType::OBJECT_TABLE
         | ObjectType::OBJECT_VIEW
         | ObjectType::OBJECT_MATVIEW
         | ObjectType::OBJECT_FOREIGN_TABLE
         | ObjectType::OBJECT_SEQUENCE
-        | ObjectType::OBJECT_INDEX => parts.len(),
+        | ObjectType::OBJECT_INDEX => Some(parts),
         // The last part is the column, trigger, rule, … itself.
         ObjectType::OBJECT_COLUMN
         | ObjectType::OBJECT_TRIGGER
         | ObjectType::OBJECT_RULE
         | ObjectType::OBJECT_POLICY
-        | ObjectType::OBJECT_TABCONSTRAINT => parts.len().saturating_sub(1),
-        _ => return,
-    };
-    if let Some(Qualified { schema, name }) = Qualified::of_parts(parts.iter().take(parts_of_relation)) {
+        | ObjectType::OBJECT_TABCONSTRAINT => Some(parts.saturating_sub(1)),
+        _ => None,
+    }
+}
+
+/// An object given by its kind and a list of names: a relation, or something that belongs to one.
+fn named_object<'a>(walk: &mut Walk<'a>, kind: ObjectType::Type, object: Node<'a>) {
+    let Node::NodeList(parts) = object else { return };
+    let Some(count) = parts_of_relation(kind, parts.len()) else { return };
+    if let Some(Qualified { schema, name }) = Qualified::of_parts(parts.iter().take(count)) {
         walk.found.tables.add_qualified(schema, name);
     }
 }

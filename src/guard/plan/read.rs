@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::PlanFacts;
 use super::node::{Explained, Node, whole};
 use crate::guard::catalog::Catalog;
-use crate::guard::facts::{self, Facts, ReadOptions};
+use crate::guard::facts::{self, ReadOptions};
 
 /// What the plan does not say and its meaning depends on.
 #[derive(Clone, Copy, Debug)]
@@ -237,14 +237,11 @@ fn first_relation(node: &Node) -> Option<String> {
 }
 
 /// Columns that a condition names, as the plan writes it: read by the grammar as the filter of a query.
-pub(super) fn columns_of(filter: &str) -> Vec<String> {
-    predicates_of(filter).filter_columns.iter().map(|name| last(name).to_owned()).collect()
-}
-
-pub(super) fn predicates_of(filter: &str) -> Facts {
+fn columns_of(filter: &str) -> Vec<String> {
     let text = format!("SELECT FROM t WHERE {filter}");
     let reading = facts::read(text.as_bytes(), &ReadOptions::default());
-    reading.statements.into_iter().next().unwrap_or_else(Facts::blank)
+    let columns = reading.statements.first().map(|facts| facts.filter_columns.as_slice()).unwrap_or_default();
+    columns.iter().map(|name| last(name).to_owned()).collect()
 }
 
 pub(super) fn last(name: &str) -> &str {

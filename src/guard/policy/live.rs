@@ -96,11 +96,6 @@ impl Live {
         plannable && large && !facts.tables.is_empty() && self.reads_plan()
     }
 
-    #[must_use]
-    pub fn statements(&self) -> usize {
-        self.statements.len()
-    }
-
     /// The candidates that match in these circumstances.
     fn ask(&self, around: &Circumstances<'_>) -> Vec<Match> {
         let catalog = around.catalog.or(self.catalog.as_deref());

@@ -55,7 +55,7 @@ fn load(rules: impl Iterator<Item = (usize, bool)>) -> Policies {
     Policies::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-fn class() -> Arc<Class> {
+pub(super) fn class() -> Arc<Class> {
     Arc::new(Class {
         user: "app".into(),
         database: "shop".into(),

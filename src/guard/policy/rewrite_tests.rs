@@ -4,21 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Policies;
+use super::properties::class;
 use crate::document::Source;
 use crate::guard::catalog::Catalog;
-use crate::guard::{
-    Action, Circumstances, Class, Guard, GuardLimits, Judgement, SessionFacts, evaluate, settle,
-};
-
-fn class() -> Arc<Class> {
-    Arc::new(Class {
-        user: "app".into(),
-        database: "shop".into(),
-        application: "".into(),
-        standard_conforming_strings: true,
-        ascii_safe_encoding: true,
-    })
-}
+use crate::guard::{Action, Circumstances, Guard, GuardLimits, Judgement, SessionFacts, evaluate, settle};
 
 fn policies(rewrite: &str) -> Policies {
     let rule =
