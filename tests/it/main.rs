@@ -6,6 +6,7 @@ mod support;
 
 mod auth_login;
 mod sandbox;
+mod versions;
 mod topology;
 
 mod simple_query;

@@ -119,6 +119,10 @@ async fn refusals_are_the_servers_own() {
 /// `COPY BOTH`, in both directions: WAL down, positions up.
 #[tokio::test]
 async fn pg_receivewal_streams() {
+    crate::only_if!(
+        programs::is_new_enough("pg_receivewal"),
+        "the pg_receivewal at hand is older than the server"
+    );
     let sluice = start(proxy()).await;
     let (directory, slot) = (Directory::new("receivewal"), format!("wal_{}", sluice.database.user));
     let program = || programs::program("pg_receivewal", &sluice);
@@ -187,6 +191,10 @@ async fn pg_recvlogical_streams() {
 /// Two connections at once: the files by one, the WAL meanwhile by the other.
 #[tokio::test]
 async fn pg_basebackup_copies_a_cluster() {
+    crate::only_if!(
+        programs::is_new_enough("pg_basebackup"),
+        "the pg_basebackup at hand is older than the server"
+    );
     let sluice = start(proxy().pool_size(4)).await;
     let directory = Directory::new("basebackup");
     let path = directory.0.join("copy").display().to_string();
