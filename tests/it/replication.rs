@@ -132,7 +132,7 @@ async fn pg_receivewal_streams() {
         Some("physical")
     );
     let path = directory.0.display().to_string();
-    let end = one("SELECT pg_current_wal_insert_lsn() + 20000000").unwrap();
+    let end = later(&one("SELECT pg_current_wal_insert_lsn()").unwrap());
     let mut streaming = program();
     streaming.args(["-S", &slot, "-D", &path, "-E", &end, "--no-loop", "--synchronous", "-s", "1"]);
     let streaming = tokio::task::spawn_blocking(|| programs::run(streaming));
@@ -186,6 +186,14 @@ async fn pg_recvlogical_streams() {
     assert_eq!(one(&confirmed).as_deref(), Some("t"), "what the client confirmed has come through");
     ok(program(), &["--drop-slot"]);
     assert_eq!(one(&confirmed), None);
+}
+
+/// 20 MB behind a position of the log.
+fn later(position: &str) -> String {
+    let (high, low) = position.split_once('/').unwrap();
+    let number = |text| u64::from_str_radix(text, 16).unwrap();
+    let end = (number(high) << 32) + number(low) + 20_000_000;
+    format!("{:X}/{:X}", end >> 32, end & 0xffff_ffff)
 }
 
 /// Two connections at once: the files by one, the WAL meanwhile by the other.
