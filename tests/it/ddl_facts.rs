@@ -162,7 +162,7 @@ async fn the_first_lock_of_what_runs_in_no_transaction() {
         "VACUUM (FULL, ANALYZE) t",
         "CREATE INDEX CONCURRENTLY ON t (b)",
         "REINDEX TABLE CONCURRENTLY t",
-        "REINDEX (CONCURRENTLY) INDEX t_a",
+        "14: REINDEX (CONCURRENTLY) INDEX t_a",
         "DROP INDEX CONCURRENTLY t_a",
         "14: ALTER TABLE parted DETACH PARTITION part_1 CONCURRENTLY",
         "REFRESH MATERIALIZED VIEW CONCURRENTLY mv",
