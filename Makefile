@@ -7,7 +7,7 @@
 
 CARGO ?= cargo
 ARGS ?=
-VERSIONS ?= 13 18
+VERSIONS ?= $(or $(PGSLUICE_VERSIONS),13 18)
 
 .PHONY: demo test versions bench lint fmt setup
 
@@ -19,7 +19,7 @@ test: setup
 	$(CARGO) test --locked $(ARGS)
 
 versions: setup
-	PGSLUICE_VERSIONS="$(VERSIONS)" scripts/test-versions.sh $(ARGS)
+	CARGO="$(CARGO)" PGSLUICE_VERSIONS="$(VERSIONS)" scripts/test-versions.sh $(ARGS)
 
 bench: setup
 	scripts/setup.sh bench
