@@ -141,8 +141,11 @@ fn count_up(text: &mut [u8]) {
 /// the built-in policy and by many.
 #[allow(clippy::print_stdout, reason = "the figures are what it is for")]
 fn megabytes(word: &str) {
-    let policies = [Policies::baseline(), many_rules()];
-    let (class, limits, around) = (class(), GuardLimits::default(), Circumstances::default());
+    let policies = [Policies::baseline(), many_rules()].map(Arc::new);
+    let class = class();
+    let judge = |policies: &Arc<Policies>, text: &[u8]| {
+        Guard::new(Arc::clone(policies), GuardLimits::default(), [1, 2, 3, 4]).judge(text, &class)
+    };
     println!("{:>8} {:>8} {:>8} {:>8}", "shape", "facts", "verdict", "of many");
     for (name, text) in megabyte::texts().iter().filter(|(name, _)| name.contains(word)) {
         let text = text.as_bytes();
@@ -150,8 +153,8 @@ fn megabytes(word: &str) {
         let figures = [
             quickest(|| drop(shape_of(text, true, &mut shape))),
             quickest(|| drop(facts::read(text, &ReadOptions::default()))),
-            quickest(|| drop(evaluate(&policies[0], &class, text, &limits, &around))),
-            quickest(|| drop(evaluate(&policies[1], &class, text, &limits, &around))),
+            quickest(|| drop(judge(&policies[0], text))),
+            quickest(|| drop(judge(&policies[1], text))),
         ];
         let refusal = facts::read(text, &ReadOptions::default()).refusal;
         let outcome = refusal.map_or_else(|| "read".to_owned(), |refusal| refusal.to_string());

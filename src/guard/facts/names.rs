@@ -233,9 +233,9 @@ mod tests {
         let list: Vec<String> = (0..200).map(|n| format!("n{n}")).collect();
         // As if all had one hash.
         let mut index = Index { places: vec![(7, 1); 1024], ..Index::default() };
-        for at in 0..list.len() {
-            assert!(index.insert(&list[at], &list[..at]), "{at}");
-            assert!(!index.insert(&list[at], &list[..at]), "{at}");
+        for (at, name) in list.iter().enumerate() {
+            assert!(index.insert(name, &list[..at]), "{at}");
+            assert!(!index.insert(name, &list[..at]), "{at}");
         }
         assert_eq!(index.crowded.len(), 200);
     }
