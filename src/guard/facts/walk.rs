@@ -356,9 +356,14 @@ impl<'a> Walk<'a> {
     fn call(&mut self, call: &'a nodes::FuncCall, context: Context) {
         if let Some(function) = Qualified::of_list(call.funcname()) {
             if functions::is_written_as_call(call) {
+                // What a name tells it tells once. (A quoted name with a dot may look like another with a schema.)
+                let known = self.found.functions.len();
                 self.found.functions.add_qualified(function.schema, function.name);
-                self.found.calls(function);
-                self.found.calls |= !functions::is_stateless(function);
+                let fresh = self.found.functions.len() > known;
+                if fresh || function.name.contains('.') || function.schema.is_some() {
+                    self.found.calls(function);
+                    self.found.calls |= !functions::is_stateless(function);
+                }
             }
             let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);

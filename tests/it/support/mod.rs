@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub mod console;
 pub mod lab;
+pub mod megabyte;
 pub mod pki;
 pub mod programs;
 pub mod raw;
