@@ -12,8 +12,7 @@ use super::workloads::TPCH;
 
 const DATABASE: &str = "tpch";
 /// What the guard expects before the statement runs comes back as the message of a NOTICE.
-const RULES: &str =
-    "[[rule]]\nname = 'told'\nwhen = 'plan.total_cost >= 0.0'\naction = 'warn'\nmessage = '{plan.expected_seconds}'\n";
+const RULES: &str = "[[rule]]\nname = 'told'\nwhen = 'plan.total_cost >= 0.0'\naction = 'warn'\nmessage = '{plan.expected_seconds}'\n";
 const SETTINGS: &str = "[plan]\ndeadline = \"5s\"\n";
 /// The aim: so near for nine of ten.
 const NEAR: f64 = 3.0;
@@ -57,7 +56,11 @@ pub fn run(lab: &Lab, scale: f64, rounds: u32) {
                 assert!(frames.iter().all(|f| f.tag != b'E'), "{} failed", question.name);
                 let notice = frames.iter().find(|f| f.tag == b'N').and_then(|f| f.field(b'M'));
                 let told = notice.as_deref().and_then(|text| text.parse::<f64>().ok());
-                eprintln!("{} round {round}: {seconds:.2} s, expected {}", question.name, table::number(told, 2));
+                eprintln!(
+                    "{} round {round}: {seconds:.2} s, expected {}",
+                    question.name,
+                    table::number(told, 2)
+                );
                 question.runs.push((seconds, told));
             }
         }
@@ -128,7 +131,14 @@ fn print(scale: f64, rounds: u32, questions: &[Question]) {
     };
     let summary = ["within a factor of 3", "", "", ""].map(String::from).into_iter();
     rows.push(summary.chain([share(&first), share(&alone), share(&known)]).collect());
-    let head =
-        ["question", "cost", "took, s", "first sight: expected, s", "x took", "x took, by cost alone", "known: x took"];
+    let head = [
+        "question",
+        "cost",
+        "took, s",
+        "first sight: expected, s",
+        "x took",
+        "x took, by cost alone",
+        "known: x took",
+    ];
     table::print(&format!("Expected seconds, TPC-H at scale {scale}, {rounds} rounds"), &head, &rows);
 }

@@ -21,7 +21,8 @@ pub fn run(lab: &Lab, rows: u64) {
     );
     lab.cluster.sql(DATABASE, &fill).unwrap();
     lab.cluster.sql(DATABASE, "VACUUM ANALYZE events").unwrap();
-    let settings = format!("[plan]\nttl = \"{}s\"\ndeadline = \"1s\"\n[catalog]\nrefresh = \"1s\"\n", TTL.as_secs());
+    let settings =
+        format!("[plan]\nttl = \"{}s\"\ndeadline = \"1s\"\n[catalog]\nrefresh = \"1s\"\n", TTL.as_secs());
     let peer = lab.start_ruled("index", RULES, &settings);
     let started = Instant::now();
     let rows_of_table = runtime().block_on(async {

@@ -77,13 +77,14 @@ impl Node {
         let mut work = vec![(self, 1.0)];
         let mut cost = 0.0;
         while let Some((node, share)) = work.pop() {
+            let looks_up =
+                node.kind == "Nested Loop" && node.input("Inner").is_some_and(super::read::is_parameterised);
+            // What is looked up and what a filter asks is in its own cost, as often as it runs.
             let of_its_own = |child: &&Self| {
-                let looked_up = node.kind == "Nested Loop" && child.relationship == "Inner";
-                // Both are in its own cost, as often as they run.
-                !looked_up && child.relationship != "SubPlan"
+                !(looks_up && child.relationship == "Inner") && child.relationship != "SubPlan"
             };
             let children: f64 = node.plans.iter().filter(of_its_own).map(|child| child.total_cost).sum();
-            if node.kind.contains("Scan") || node.kind == "Nested Loop" {
+            if node.kind.contains("Scan") || looks_up {
                 cost += share * (node.total_cost - children).max(0.0);
             }
             // A limit leaves off early, and so does what is below it.

@@ -84,12 +84,16 @@ impl Scan {
     }
 }
 
-/// A node, how many workers run it at once, and rows of the join that takes its rows.
+/// A node, and what those above it make of it.
 #[derive(Clone, Copy)]
 struct Visit<'n> {
     node: &'n Node,
+    /// Workers that run it at once.
     times: f64,
+    /// Rows of the join that takes its rows.
     kept: Option<f64>,
+    /// No more than so many of its first rows are wanted: a sort keeps only these.
+    bound: Option<f64>,
 }
 
 impl<'n> Visit<'n> {
@@ -99,8 +103,15 @@ impl<'n> Visit<'n> {
             "Hash" | "Sort" | "Materialize" | "Gather" | "Gather Merge" => self.kept,
             _ => None,
         };
+        // As PostgreSQL's `ExecSetTupleBound` hands it down.
+        let bound = match self.node.kind.as_str() {
+            "Limit" => Some(self.node.rows),
+            "Gather" | "Gather Merge" | "Append" | "Merge Append" => self.bound,
+            "Result" | "Subquery Scan" if self.node.filter.is_none() => self.bound,
+            _ => None,
+        };
         let times = self.times * self.node.divisor();
-        self.node.plans.iter().rev().map(move |node| Self { node, times, kept })
+        self.node.plans.iter().rev().map(move |node| Self { node, times, kept, bound })
     }
 }
 
@@ -113,7 +124,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// With a stack of its own: a plan is as deep as its query.
     fn walk(&mut self, root: &Node) {
-        let mut work = vec![Visit { node: root, times: 1.0, kept: None }];
+        let mut work = vec![Visit { node: root, times: 1.0, kept: None, bound: None }];
         while let Some(visit) = work.pop() {
             self.node(visit);
             work.extend(visit.below());
@@ -132,18 +143,18 @@ impl Reader<'_> {
             "Index Scan" | "Index Only Scan" | "Bitmap Index Scan" => self.index_scan(node),
             "Bitmap Heap Scan" => self.bitmap_scan(node),
             "Nested Loop" => self.nested_loop(node),
-            "Sort" | "Incremental Sort" => self.spill("sort", node, 100),
-            "Hash" => self.spill("hash", node, self.around.hash_mem_percent),
+            "Sort" | "Incremental Sort" => self.spill("sort", node, visit.bound, 100),
+            "Hash" => self.spill("hash", node, None, self.around.hash_mem_percent),
             "Aggregate" if node.strategy == "Hashed" || node.strategy == "Mixed" => {
-                self.spill("aggregate", node, self.around.hash_mem_percent);
+                self.spill("aggregate", node, None, self.around.hash_mem_percent);
             }
-            "Materialize" => self.spill("materialize", node, 100),
+            "Materialize" => self.spill("materialize", node, None, 100),
             "Append" | "Merge Append" => self.append(node),
             _ => {}
         }
     }
 
-    fn seq_scan(&mut self, Visit { node, times, kept }: Visit<'_>) {
+    fn seq_scan(&mut self, Visit { node, times, kept, .. }: Visit<'_>) {
         let Some(table) = node.table() else { return };
         let known =
             self.around.catalog.and_then(|catalog| catalog.table(&table)).and_then(|table| table.rows);
@@ -184,10 +195,11 @@ impl Reader<'_> {
         }
     }
 
-    fn spill(&mut self, what: &str, node: &Node, percent: u64) {
+    fn spill(&mut self, what: &str, node: &Node, bound: Option<f64>, percent: u64) {
         // What a hash or sort holds is what its input yields; an aggregate holds its groups.
         let held = if what == "aggregate" { node } else { node.plans.first().unwrap_or(node) };
-        let bytes = whole(held.rows * (held.width + ROW_OVERHEAD));
+        let rows = held.rows.min(bound.unwrap_or(f64::INFINITY));
+        let bytes = whole(rows * (held.width + ROW_OVERHEAD));
         if bytes > self.around.work_mem.saturating_mul(percent) / 100 {
             self.facts.spill_bytes = self.facts.spill_bytes.max(bytes);
             add(&mut self.facts.spills, what);
@@ -241,7 +253,7 @@ impl Reader<'_> {
 }
 
 /// The inner side of a nested loop that is looked up by an index for each outer row.
-fn is_parameterised(node: &Node) -> bool {
+pub(super) fn is_parameterised(node: &Node) -> bool {
     if node.index_cond.as_deref().is_some_and(names_another) {
         return true;
     }

@@ -97,6 +97,21 @@ fn what_does_not_fit_into_memory_spills() {
 }
 
 #[test]
+fn a_sort_for_a_few_rows_keeps_only_these() {
+    let limited = |limit: u64, between: &str| {
+        facts(&format!(
+            r#"{{"Plan": {{"Node Type": "Limit", "Plan Rows": {limit}, "Plans": [{{"Node Type": "{between}", "Plan Rows": 200000,
+                "Parent Relationship": "Outer", "Plans": [{{"Node Type": "Sort", "Parent Relationship": "Outer",
+                "Plan Rows": 200000, "Plans": [{{"Node Type": "Seq Scan", "Parent Relationship": "Outer",
+                "Relation Name": "orders", "Plan Rows": 200000, "Plan Width": 21}}]}}]}}]}}}}"#
+        ))
+    };
+    assert!(limited(100, "Gather Merge").spills.is_empty());
+    assert_eq!(limited(100, "Unique").spills, ["sort"], "how many of the sorted rows it takes is not known");
+    assert_eq!(limited(150_000, "Gather Merge").spills, ["sort"]);
+}
+
+#[test]
 fn partitions_are_counted() {
     let member = |name: &str| {
         format!(
