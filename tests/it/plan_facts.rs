@@ -270,7 +270,8 @@ fn spilled(node: &Value, into: &mut Vec<&'static str>) {
     node["Plans"].as_array().into_iter().flatten().for_each(|node| spilled(node, into));
 }
 
-/// With little memory: what is told to spill does, and nothing else. Estimates may be wrong in a few.
+/// With little memory: what is told to spill does, and nothing else. Left out are those whose row counts the planner has
+/// wrong by a factor, and one other may be.
 async fn spills_come_true(database: &Database<'_>, workload: Workload, but: &[&str]) {
     set(database, &["work_mem = '64kB'", "hash_mem_multiplier = 1"]).await;
     let told = explain(database, workload);
@@ -290,14 +291,14 @@ async fn spills_come_true(database: &Database<'_>, workload: Workload, but: &[&s
             wrong.push(format!("{name}: {expected:?} were told, {did:?} did"));
         }
     }
-    assert!(some >= 3 && wrong.len() <= 2, "{some} spill\n{}", wrong.join("\n"));
+    assert!(some >= 3 && wrong.len() <= 1, "{some} spill\n{}", wrong.join("\n"));
 }
 
 #[tokio::test]
 async fn questions_of_tpch() {
     let (database, _session) = load(TPCH, 0.01).await;
     compare(TPCH_PLANS, &explain(&database, TPCH));
-    spills_come_true(&database, TPCH, &[]).await;
+    spills_come_true(&database, TPCH, &["q3", "q16", "q18"]).await;
 }
 
 #[tokio::test]

@@ -91,3 +91,36 @@ async fn what_would_take_long_is_refused_before_it_ever_ran() {
     assert!(told.and_then(|t| t.parse::<f64>().ok()).is_some_and(|seconds| seconds > 5.0), "{message}");
     client.batch_execute("SELECT count(*) AS again FROM numbers WHERE kind = 7").await.unwrap();
 }
+
+/// In a transaction the savepoint's answer comes long before the plan; elsewhere a long plan comes in pieces.
+#[tokio::test]
+async fn a_statement_waits_until_all_of_its_plan_is_there() {
+    crate::needs_proxy!();
+    let policy = "[[rule]]\nname = 'scan'\nfinds = 'full-scan-of-big-table'\nwith = { rows = 5000 }\naction = 'block'\n";
+    let sluice = proxy().policy(policy).setting("plan.min_rows = 1000\nplan.deadline = \"5s\"").start();
+    let client = sluice.connect().await;
+    // Planning calls what is immutable.
+    client
+        .batch_execute(
+            "CREATE TABLE events (id int PRIMARY KEY, email text);
+             INSERT INTO events SELECT n, 'a' || n FROM generate_series(1, 20000) n; ANALYZE events;
+             CREATE FUNCTION slowly(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+               'BEGIN PERFORM pg_sleep(0.3); RETURN $1; END'",
+        )
+        .await
+        .unwrap();
+    eventually("its size is known", || async {
+        client.batch_execute("SELECT id FROM events WHERE email = 'a1'").await.is_err()
+    })
+    .await;
+    client.batch_execute("BEGIN").await.unwrap();
+    let slow = "SELECT id FROM events WHERE email = slowly('a7')";
+    assert_eq!(client.failure(slow).await, "42501");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    // More than a packet of plan.
+    let many: Vec<String> = (0..60).map(|n| format!("SELECT id FROM events WHERE email = 'a{n}' OR id < 0")).collect();
+    for _ in 0..3 {
+        client.batch_execute("SET application_name = 'again'; ANALYZE events").await.unwrap();
+        assert_eq!(client.failure(&many.join(" UNION ALL ")).await, "42501");
+    }
+}

@@ -50,9 +50,9 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
         let rows = table.and_then(|table| table.rows);
         let largest = *name == plan.seq_scan_table;
         let rows = rows.or(largest.then_some(plan.seq_scan_rows)).unwrap_or(0);
-        let selective = match largest {
-            true => plan.seq_scan_share.is_none_or(|share| share <= SELECTIVE),
-            false => plan.selective_scans.contains(name),
+        let unselective = match largest {
+            true => plan.seq_scan_share.is_some_and(|share| share > SELECTIVE),
+            false => !plan.selective_scans.contains(name),
         };
         if rows < WORTH_AN_INDEX {
             continue;
@@ -61,20 +61,11 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
             .predicates
             .iter()
             .filter(|p| p.must_hold && is_of(p, name) && is_column(p, table) && is_writable(p))
+            // By a column that an index begins with the planner could have looked up, and did not.
+            .filter(|p| p.operand != Operand::Column || plan.selective_joins.contains(name) && !leads(p, table))
             .collect();
         let found = trigram(name, facts, &predicates).or_else(|| {
-            let of_joins = |p: &&Predicate| p.operand == Operand::Column;
-            let (joins, values): (Vec<&Predicate>, Vec<&Predicate>) =
-                predicates.iter().copied().partition(of_joins);
-            let joins: Vec<&Predicate> = match plan.selective_joins.contains(name) {
-                // By a column that an index begins with the planner could have looked up, and did not.
-                true => joins.into_iter().filter(|p| !leads(p, table)).collect(),
-                false => Vec::new(),
-            };
-            // A filter that lets most rows pass is none to look rows up by; a join or an order still may be.
-            let values = if selective { values } else { Vec::new() };
-            let predicates = [values, joins].concat();
-            let columns = columns(facts, name, &predicates);
+            let columns = columns(facts, name, &predicates, unselective);
             (!columns.is_empty()).then(|| btree(name, columns, &predicates, rows))
         });
         if let Some(found) = found.filter(|found| !exists(found, table)) {
@@ -93,6 +84,14 @@ fn is_of(predicate: &Predicate, name: &str) -> bool {
 fn is_writable(predicate: &Predicate) -> bool {
     predicate.function.as_deref().is_none_or(|name| {
         matches!(name, "lower" | "upper" | "md5" | "abs" | "length" | "reverse" | "initcap")
+    })
+}
+
+/// An index begins with its column.
+fn leads(predicate: &Predicate, table: Option<&Table>) -> bool {
+    table.is_some_and(|table| {
+        let whole = table.indexes.iter().filter(|index| index.valid && index.predicate.is_none());
+        whole.filter_map(|index| index.columns.first()).any(|first| *first == predicate.column)
     })
 }
 
@@ -123,7 +122,7 @@ fn trigram(name: &str, facts: &Facts, predicates: &[&Predicate]) -> Option<Advic
 }
 
 /// What is compared by equality, then what joins, then one range or prefix, then the order.
-fn columns(facts: &Facts, name: &str, predicates: &[&Predicate]) -> Vec<String> {
+fn columns(facts: &Facts, name: &str, predicates: &[&Predicate], unselective: bool) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
     let mut add = |column: String| {
         if columns.len() < MAX_COLUMNS && !columns.contains(&column) {
@@ -132,15 +131,20 @@ fn columns(facts: &Facts, name: &str, predicates: &[&Predicate]) -> Vec<String> 
     };
     let value = |p: &&&Predicate| !matches!(p.operand, Operand::Column | Operand::Expression);
     let equal = |p: &&&Predicate| p.comparison == Comparison::Equal;
-    predicates.iter().filter(equal).filter(value).for_each(|p| add(key(p)));
+    // A filter that lets most rows pass is none to look rows up by; a join or an order still may be.
+    if !unselective {
+        predicates.iter().filter(equal).filter(value).for_each(|p| add(key(p)));
+    }
     predicates.iter().filter(equal).filter(|p| p.operand == Operand::Column).for_each(|p| add(key(p)));
-    let range = |p: &&&Predicate| {
-        p.comparison == Comparison::Range || (p.comparison == Comparison::Like && !facts.leading_wildcard)
-    };
-    if let Some(p) = predicates.iter().filter(value).find(range) {
-        let pattern = if p.comparison == Comparison::Like { " text_pattern_ops" } else { "" };
-        add(format!("{}{pattern}", key(p)));
-        return columns;
+    if !unselective {
+        let range = |p: &&&Predicate| {
+            p.comparison == Comparison::Range || (p.comparison == Comparison::Like && !facts.leading_wildcard)
+        };
+        if let Some(p) = predicates.iter().filter(value).find(range) {
+            let pattern = if p.comparison == Comparison::Like { " text_pattern_ops" } else { "" };
+            add(format!("{}{pattern}", key(p)));
+            return columns;
+        }
     }
     if facts.has_limit && !facts.group_by {
         for column in
@@ -150,14 +154,6 @@ fn columns(facts: &Facts, name: &str, predicates: &[&Predicate]) -> Vec<String> 
         }
     }
     columns
-}
-
-/// An index begins with its column.
-fn leads(predicate: &Predicate, table: Option<&Table>) -> bool {
-    let first = |index: &crate::guard::catalog::Index| {
-        index.valid && index.predicate.is_none() && index.columns.first() == Some(&predicate.column)
-    };
-    table.is_some_and(|table| table.indexes.iter().any(first))
 }
 
 fn table_of(column: &str) -> Option<&str> {
@@ -174,12 +170,7 @@ fn key(predicate: &Predicate) -> String {
 }
 
 fn btree(name: &str, columns: Vec<String>, predicates: &[&Predicate], rows: u64) -> Advice {
-    let mut compared: Vec<&str> = Vec::new();
-    for predicate in predicates {
-        if compared.len() < MAX_COLUMNS && !compared.contains(&predicate.column.as_str()) {
-            compared.push(&predicate.column);
-        }
-    }
+    let compared: Vec<&str> = predicates.iter().map(|p| p.column.as_str()).take(MAX_COLUMNS).collect();
     let why = if compared.is_empty() {
         format!("{rows} rows are sorted for a few of them")
     } else {
