@@ -47,7 +47,10 @@ struct Kind {
 
 const KINDS: [Kind; 3] = [
     Kind { name: "a row by key, simple", make: |n| msg::query(&by_key(n, &key(n))) },
-    Kind { name: "a row by key, extended", make: |n| msg::extended(&by_key(n, "$1"), &[Some(key(n).as_str())]) },
+    Kind {
+        name: "a row by key, extended",
+        make: |n| [msg::extended(&by_key(n, "$1"), &[Some(key(n).as_str())]), msg::sync()].concat(),
+    },
     Kind { name: "three tables joined, simple", make: |n| msg::query(&joined(n)) },
 ];
 

@@ -366,9 +366,9 @@ async fn rules_find_it_on_its_way() {
     found.values_mut().for_each(|rules| rules.sort_unstable());
     let expected: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
         ("q1", vec!["scan"]),
-        ("q4", vec!["scan"]),
+        ("q4", vec!["index", "scan"]),
         ("q6", vec!["index", "scan"]),
-        ("q10", vec!["scan"]),
+        ("q10", vec!["index", "scan"]),
         ("q12", vec!["index", "scan"]),
         ("q14", vec!["index", "scan"]),
         ("q15", vec!["index", "scan"]),

@@ -118,7 +118,8 @@ async fn a_statement_waits_until_all_of_its_plan_is_there() {
     assert_eq!(client.failure(slow).await, "42501");
     client.batch_execute("ROLLBACK").await.unwrap();
     // More than a packet of plan.
-    let many: Vec<String> = (0..60).map(|n| format!("SELECT id FROM events WHERE email = 'a{n}' OR id < 0")).collect();
+    let many: Vec<String> =
+        (0..60).map(|n| format!("SELECT id FROM events WHERE email = 'a{n}' OR id < 0")).collect();
     for _ in 0..3 {
         client.batch_execute("SET application_name = 'again'; ANALYZE events").await.unwrap();
         assert_eq!(client.failure(&many.join(" UNION ALL ")).await, "42501");

@@ -62,7 +62,9 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
             .iter()
             .filter(|p| p.must_hold && is_of(p, name) && is_column(p, table) && is_writable(p))
             // By a column that an index begins with the planner could have looked up, and did not.
-            .filter(|p| p.operand != Operand::Column || plan.selective_joins.contains(name) && !leads(p, table))
+            .filter(|p| {
+                p.operand != Operand::Column || plan.selective_joins.contains(name) && !leads(p, table)
+            })
             .collect();
         let found = trigram(name, facts, &predicates).or_else(|| {
             let columns = columns(facts, name, &predicates, unselective);
