@@ -39,7 +39,11 @@ pub fn run(lab: &Lab, rows: u64) {
         let found = took(&mut through, SCAN).await;
         through.query("DROP INDEX events_email").await;
         let again = until(&mut through, true, Instant::now()).await;
+        // Planned anew once more before anybody can see the index, so that the plan is young.
+        direct.query("BEGIN").await;
         direct.query(CREATE).await;
+        until(&mut through, true, Instant::now()).await;
+        direct.query("COMMIT").await;
         let behind = until(&mut through, false, Instant::now()).await;
         assert!(behind < TTL + Duration::from_secs(2), "the index was made {behind:?} ago");
         vec![
@@ -50,7 +54,7 @@ pub fn run(lab: &Lab, rows: u64) {
             ("let through after it", at_once),
             ("the statement then", found),
             ("refused again after DROP INDEX through pgsluice", again),
-            ("let through after CREATE INDEX behind its back (ttl 5 s)", behind),
+            ("let through after CREATE INDEX behind its back (the plan is good for 5 s)", behind),
         ]
     });
     let millis = |took: Duration| format!("{:.2}", took.as_secs_f64() * 1e3);

@@ -24,6 +24,8 @@ const ENOUGH: u32 = 20;
 const FLOOR: f64 = 1.0;
 /// A time within this factor of what was expected is no news.
 const BAND: f64 = 3.0;
+/// Nor is one that nobody would notice: of a statement of a tenth of a millisecond a busy machine makes a whole one.
+const NOTICEABLE: f64 = 0.05;
 /// A peer whose cost is e to the power of this away counts a third of one with the same cost.
 const REACH: f64 = 2.0;
 /// How strongly the rates of reading and working are held together, as so many peers that know no difference.
@@ -122,8 +124,9 @@ impl Calibration {
         ratio.learn(log);
         ratio.place = self.tell(Peer::of(fingerprint, plan, ratio.mean), ratio.place);
         self.fingerprints.insert(fingerprint, ratio);
+        let left = |expected: f64| seconds > expected * BAND || seconds * BAND < expected;
         match expected {
-            Some(expected) if seconds > expected * BAND || seconds * BAND < expected => Observed::Surprise,
+            Some(expected) if seconds.max(expected) >= NOTICEABLE && left(expected) => Observed::Surprise,
             _ => Observed::AsExpected,
         }
     }
