@@ -285,7 +285,8 @@ async fn spills_come_true(database: &Database<'_>, workload: Workload, but: &[&s
         // A materialised input does not tell where it was kept.
         let mut expected = texts(&told[name]["plan"]["spills"]);
         expected.retain(|what| *what != "materialize");
-        (did.sort_unstable(), expected.sort_unstable());
+        did.sort_unstable();
+        expected.sort_unstable();
         some += usize::from(!did.is_empty());
         if did != expected {
             wrong.push(format!("{name}: {expected:?} were told, {did:?} did"));

@@ -198,7 +198,11 @@ fn costs_become_seconds_once_enough_was_seen() {
     assert!(near(calibration.expected_seconds(7, &cost(1000.0)), 5.0));
     assert_eq!(calibration.observe(7, &cost(1000.0), 6.0), Observed::AsExpected);
     assert!(calibration.expected_seconds(999, &cost(1000.0)).unwrap() < 0.02);
-    assert_eq!(calibration.observe(10, &cost(10.0), 0.002), Observed::AsExpected, "twenty times 0.1 ms is nothing");
+    assert_eq!(
+        calibration.observe(10, &cost(10.0), 0.002),
+        Observed::AsExpected,
+        "twenty times 0.1 ms is nothing"
+    );
     for nonsense in [f64::NAN, 0.0, f64::INFINITY, -1.0] {
         assert_eq!(calibration.observe(8, &cost(1000.0), nonsense), Observed::AsExpected);
         let _ = calibration.observe(9, &cost(nonsense), 0.01);
