@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "nothing leaves a test binary")]
 
 mod support;
+#[path = "../workloads/mod.rs"]
+mod workloads;
 
 mod auth_login;
 mod sandbox;
@@ -22,6 +24,8 @@ mod transaction_pooling;
 mod session_mode;
 mod statement_mode;
 mod pool_queue;
+mod plan_facts;
+mod plan_seconds;
 mod plans;
 mod pool_lifecycle;
 mod timeouts;
