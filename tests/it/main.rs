@@ -22,6 +22,8 @@ mod session_mode;
 mod statement_mode;
 mod pool_queue;
 mod plans;
+mod plans_background;
+mod advice;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;

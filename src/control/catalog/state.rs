@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::guard::catalog::{Catalog, Column, Index, Table, Volatility};
+use crate::guard::plan::Family;
 
 pub(super) type Oid = u32;
 
@@ -35,6 +36,8 @@ struct Known {
     table: Arc<Table>,
     /// Not published as it is now.
     stale: bool,
+    /// The ANALYZE whose statistics of its columns' values were read.
+    cuts_of: Option<i64>,
 }
 
 /// A table's rows must move by this share (1/n) before rules hear of it.
@@ -50,7 +53,15 @@ pub(super) struct State {
     wanted: Vec<Oid>,
     horizon: Option<String>,
     no_widths: bool,
+    hypopg: Option<String>,
+    /// Rows of a table for whose plans values matter.
+    big: Option<u64>,
 }
+
+/// As `plan.min_rows` has it by default.
+const BIG: u64 = 10_000;
+/// Tables whose columns' values are read at once.
+const CUTS_AT_ONCE: usize = 300;
 
 impl State {
     /// Everything older than this transaction was read.
@@ -109,7 +120,11 @@ impl State {
     pub(super) fn column(&mut self, table: Oid, number: i16, column: Option<Column>) -> bool {
         let Some(known) = self.tables.get_mut(&table) else { return false };
         let before = known.columns.get(&number);
-        let column = column.map(|column| Column { width: before.and_then(|old| old.width), ..column });
+        let column = column.map(|column| Column {
+            width: before.and_then(|old| old.width),
+            cuts: before.filter(|old| old.type_name == column.type_name).and_then(|old| old.cuts.clone()),
+            ..column
+        });
         if before == column.as_ref() {
             return false;
         }
@@ -134,6 +149,57 @@ impl State {
 
     pub(super) fn widths_forbidden(&self) -> bool {
         self.no_widths
+    }
+
+    /// A table of so many rows is a big one.
+    pub(super) fn of_big(rows: u64) -> Self {
+        Self { big: Some(rows), ..Self::default() }
+    }
+
+    /// Big tables with new statistics: number, schema and name, the largest first.
+    pub(super) fn cuts_wanted(&self) -> Vec<(Oid, String, String)> {
+        let big = self.big.unwrap_or(BIG).max(1);
+        let new =
+            |known: &Known| known.relation.analyzed.is_some() && known.relation.analyzed != known.cuts_of;
+        let wanted = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.rows().is_some_and(|rows| rows >= big) && new(known));
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_by_key(|(oid, known)| (std::cmp::Reverse(known.rows()), **oid));
+        let named =
+            |(oid, known): (&Oid, &Known)| (*oid, known.relation.schema.clone(), known.relation.name.clone());
+        wanted.into_iter().take(CUTS_AT_ONCE).map(named).collect()
+    }
+
+    /// The values of columns of these tables, as the server writes them. -> a column has some that had none.
+    pub(super) fn cuts(&mut self, read: &[Oid], found: Vec<(Oid, i16, Vec<Option<String>>)>) -> bool {
+        for oid in read {
+            if let Some(known) = self.tables.get_mut(oid) {
+                known.cuts_of = known.relation.analyzed;
+            }
+        }
+        let mut changed = false;
+        for (oid, number, values) in found {
+            let Some(known) = self.tables.get_mut(&oid) else { continue };
+            let Some(column) = known.columns.get_mut(&number) else { continue };
+            let family = Family::of(&column.type_name);
+            let value = |text: &Option<String>| family?.read_text(text.as_deref()?.as_bytes());
+            let cuts: Option<Arc<[f64]>> = values.iter().map(value).collect();
+            let new = cuts.is_some() && column.cuts.is_none();
+            column.cuts = cuts.or_else(|| column.cuts.take());
+            // Where they have moved a little nobody need hear of it.
+            known.stale |= new;
+            changed |= new;
+        }
+        changed
+    }
+
+    /// The extension's schema. -> it came or went.
+    pub(super) fn hypopg(&mut self, schema: Option<String>) -> bool {
+        let changed = self.hypopg != schema;
+        self.hypopg = schema;
+        changed
     }
 
     /// Tables whose columns changed in this reading.
@@ -243,6 +309,7 @@ impl State {
         catalog.tables = tables;
         catalog.search_path.clone_from(&self.search_path);
         catalog.functions.clone_from(&self.functions);
+        catalog.hypopg.clone_from(&self.hypopg);
         catalog.seal();
         catalog
     }
