@@ -12,7 +12,8 @@ ARGS ?=
 demo: setup
 	$(CARGO) run --release --bin pgsluice -- demo $(ARGS)
 
-test: setup
+test:
+	scripts/setup.sh test
 	scripts/setup-drivers.sh
 	$(CARGO) test --locked $(ARGS)
 

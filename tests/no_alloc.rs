@@ -285,7 +285,7 @@ fn a_statement_with_a_known_plan_costs_no_more_allocations_than_one_without_plan
     // The second needs CEL, the third warns.
     let rules = "[[rule]]\nname = 'a'\nwhen = 'plan.rows > 100 && query.tables.exists(t, t == \"t\")'\naction = 'block'\n\
                  [[rule]]\nname = 'b'\nwhen = 'plan.seq_scans.exists(t, t == \"u\") || plan.total_cost > 1e6'\naction = 'block'\n\
-                 [[rule]]\nname = 'c'\nwhen = 'plan.total_cost > 5.0 && query.tables.exists(t, t == \"t\")'\naction = 'limit'\nset = { work_mem = '64MB' }\nmode = 'observe'\n";
+                 [[rule]]\nname = 'c'\nwhen = 'plan.total_cost > 5.0 && query.tables.exists(t, t == \"t\")'\naction = 'warn'\nmode = 'observe'\n";
     let (without, _) = allocations_of_runs("", &queries, &done, Some(0));
     let (with, books) = allocations_of_runs(rules, &queries, &done, Some(0));
     assert_eq!(books.asked, 60 * 3);

@@ -354,7 +354,7 @@ fn a_plan_settles_what_waits_for_it_and_leaves_the_rest_open() {
     let of = |rules: &str| {
         let policies = Policies::load(&[Source::new("p.toml", rules)]).unwrap();
         let mut guard = Guard::new(Arc::new(policies), GuardLimits::default(), [1, 2, 3, 4]);
-        guard.judge(b"SELECT a FROM t WHERE b = 1", &class())
+        guard.judge(b"SELECT a FROM t WHERE b = 1", &class_of("app"))
     };
     let plan = |rows| Plan { facts: PlanFacts { rows, ..PlanFacts::blank() }, ..Plan::default() };
     let rules_of = |judgement: &Judgement| judgement.hits.iter().map(|hit| hit.rule).collect::<Vec<_>>();

@@ -193,10 +193,10 @@ impl Session {
         judgement: &Arc<Judgement>,
         form: Form<'_>,
     ) {
-        env.ledger.planning(&key, false);
         if self.held.has(Effects::TEMP_TABLE) || self.suspect.has(Effects::TEMP_TABLE) {
             return;
         }
+        env.ledger.planning(&key, false);
         let question = question(judgement, &self.settings, form);
         if !question.messages.is_empty() {
             env.ledger.plan_aside(&key, question);

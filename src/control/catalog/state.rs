@@ -38,6 +38,7 @@ struct Known {
     stale: bool,
     /// The ANALYZE whose statistics of its columns' values were read.
     cuts_of: Option<i64>,
+    cuts_read: bool,
 }
 
 /// A table's rows must move by this share (1/n) before rules hear of it.
@@ -159,8 +160,7 @@ impl State {
     /// Big tables with new statistics: number, schema and name, the largest first.
     pub(super) fn cuts_wanted(&self) -> Vec<(Oid, String, String)> {
         let big = self.big.unwrap_or(BIG).max(1);
-        let new =
-            |known: &Known| known.relation.analyzed.is_some() && known.relation.analyzed != known.cuts_of;
+        let new = |known: &Known| !known.cuts_read || known.relation.analyzed != known.cuts_of;
         let wanted = self
             .tables
             .iter()
@@ -176,7 +176,7 @@ impl State {
     pub(super) fn cuts(&mut self, read: &[Oid], found: Vec<(Oid, i16, Vec<Option<String>>)>) -> bool {
         for oid in read {
             if let Some(known) = self.tables.get_mut(oid) {
-                known.cuts_of = known.relation.analyzed;
+                (known.cuts_of, known.cuts_read) = (known.relation.analyzed, true);
             }
         }
         let mut changed = false;

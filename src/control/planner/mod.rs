@@ -213,25 +213,24 @@ impl Clerk {
         let patience = self.deadline * 8 + Duration::from_secs(5);
         let outcome = tokio::time::timeout(patience, self.answer(&order)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(Fault::Lost("no answer in time".to_owned())));
-        self.desk.done(&order);
         let what = match outcome {
             Ok(plan) => {
                 self.note(&order, &plan);
                 match order.check {
-                    Some(_) => What::Checked(plan.advice.clone().into()),
-                    None => What::Plan(Some(Arc::new(plan))),
+                    Some(_) => Some(What::Checked(plan.advice.clone().into())),
+                    None => Some(What::Plan(Some(Arc::new(plan)))),
                 }
             }
             Err(fault) => {
                 let (user, database) = (&order.pool.user, &order.pool.database);
                 tracing::debug!(%user, %database, "the planner was asked beside a statement: {fault}");
-                if order.check.is_some() {
-                    return;
-                }
-                What::Plan(None)
+                order.check.is_none().then_some(What::Plan(None))
             }
         };
-        self.desk.tell(&order, what);
+        if let Some(what) = what {
+            self.desk.tell(&order, what);
+        }
+        self.desk.done(&order);
         drop(permit);
     }
 

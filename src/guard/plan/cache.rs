@@ -176,6 +176,14 @@ impl Plans {
     /// What came of asking; `None`: no answer.
     pub fn learn(&mut self, key: &PlanKey, plan: Option<Arc<Plan>>, now: u64) {
         let place = self.note(key);
+        if plan.is_none()
+            && let Some(mut entry) = self.cache.get_mut(&place)
+            && let Entry::Known { asked, .. } = &mut *entry
+        {
+            // No news is no reason to forget what is known.
+            *asked = now.saturating_add(AFTER_FAILURE);
+            return;
+        }
         let entry = match plan {
             Some(plan) => {
                 let until = now.saturating_add(self.ttl);
@@ -247,6 +255,7 @@ mod tests {
         assert!(matches!(plans.get(&KEY, &base, 1009), Planned::Known { old: false, .. }));
         assert!(matches!(plans.get(&KEY, &base, 1010), Planned::Known { old: true, .. }));
         assert!(matches!(plans.get(&KEY, &base, 2010), Planned::Ask), "too old for anybody");
+        plans.asks(&KEY, true, 1020);
         plans.learn(&KEY, None, 1020);
         assert!(matches!(plans.get(&KEY, &base, 1030), Planned::Unknown));
         assert!(matches!(plans.get(&KEY, &base, 1020 + AFTER_FAILURE), Planned::Ask));
@@ -264,6 +273,8 @@ mod tests {
             "it is asked for"
         );
         assert!(matches!(plans.get(&KEY, &base, 10_000 + FLIGHT), Planned::Known { old: true, .. }));
+        plans.learn(&KEY, None, 15_500);
+        assert!(matches!(plans.get(&KEY, &base, 15_501), Planned::Known { old: false, .. }), "no news");
         plans.asks(&KEY, true, 16_000);
         assert!(matches!(plans.get(&KEY, &base, 16_001), Planned::Unknown), "who waits does not go by it");
     }

@@ -225,7 +225,8 @@ mod tests {
             column("email", "text", None),
         ];
         let table = Table { schema: "public".into(), name: "orders".into(), columns, ..Table::default() };
-        let mut catalog = Catalog { tables: vec![Arc::new(table)], ..Catalog::default() };
+        let mut catalog = Catalog::default();
+        catalog.tables = vec![Arc::new(table)];
         catalog.seal();
         catalog
     }
