@@ -90,7 +90,7 @@ async fn is_checked(mode: &str) {
         return;
     }
     let admin = sluice.database.admin().await;
-    admin.batch_execute("CREATE SCHEMA \"a hypo\"; CREATE EXTENSION hypopg SCHEMA \"a hypo\"").await.unwrap();
+    admin.batch_execute("CREATE SCHEMA \"a hypo\"; CREATE EXTENSION hypopg SCHEMA \"a hypo\"; GRANT USAGE ON SCHEMA \"a hypo\" TO PUBLIC").await.unwrap();
     let mut console = console(&sluice).await;
     console.query("RELOAD CATALOG").await;
     let refused = async |sql: &str| client.batch_execute(sql).await.err();

@@ -42,7 +42,7 @@ pub(super) async fn refresh(client: &Client, state: &mut State, max_tables: usiz
     changed |= columns(client, state, since.as_deref()).await?;
     changed |= indexes(client, state, since.as_deref()).await?;
     widths(client, state).await?;
-    changed |= cuts(client, state).await?;
+    cuts(client, state).await?;
     changed |= hypopg(client, state).await?;
     changed |= views(client, state, since.as_deref()).await?;
     changed |= functions(client, state).await?;
@@ -195,10 +195,10 @@ async fn widths(client: &Client, state: &mut State) -> Result<(), String> {
 
 /// Where the values of big tables' columns lie, of those whose statistics are new: a few hundred tables each time, the
 /// largest first. What the login may not read is not there, and values of such a column all count as alike.
-async fn cuts(client: &Client, state: &mut State) -> Result<bool, String> {
+async fn cuts(client: &Client, state: &mut State) -> Result<(), String> {
     let wanted = state.cuts_wanted();
     if wanted.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let (mut oids, mut schemas, mut names): (Vec<Oid>, Vec<&str>, Vec<&str>) = Default::default();
     for (oid, schema, name) in &wanted {
@@ -222,8 +222,8 @@ async fn cuts(client: &Client, state: &mut State) -> Result<bool, String> {
         Ok(())
     })
     .await?;
-    let read: Vec<Oid> = oids;
-    Ok(state.cuts(&read, found))
+    state.cuts(&oids, found);
+    Ok(())
 }
 
 async fn hypopg(client: &Client, state: &mut State) -> Result<bool, String> {

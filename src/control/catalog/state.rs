@@ -39,6 +39,8 @@ struct Known {
     /// The ANALYZE whose statistics of its columns' values were read.
     cuts_of: Option<i64>,
     cuts_read: bool,
+    /// They are not published as they are now.
+    cuts_moved: bool,
 }
 
 /// A table's rows must move by this share (1/n) before rules hear of it.
@@ -172,27 +174,25 @@ impl State {
         wanted.into_iter().take(CUTS_AT_ONCE).map(named).collect()
     }
 
-    /// The values of columns of these tables, as the server writes them. -> a column has some that had none.
-    pub(super) fn cuts(&mut self, read: &[Oid], found: Vec<(Oid, i16, Vec<Option<String>>)>) -> bool {
+    /// The values of columns of these tables, as the server writes them. They are published with the next change that a
+    /// rule could see: where they have moved a little nobody need hear of it at once.
+    pub(super) fn cuts(&mut self, read: &[Oid], found: Vec<(Oid, i16, Vec<Option<String>>)>) {
         for oid in read {
             if let Some(known) = self.tables.get_mut(oid) {
                 (known.cuts_of, known.cuts_read) = (known.relation.analyzed, true);
             }
         }
-        let mut changed = false;
         for (oid, number, values) in found {
             let Some(known) = self.tables.get_mut(&oid) else { continue };
             let Some(column) = known.columns.get_mut(&number) else { continue };
             let family = Family::of(&column.type_name);
             let value = |text: &Option<String>| family?.read_text(text.as_deref()?.as_bytes());
             let cuts: Option<Arc<[f64]>> = values.iter().map(value).collect();
-            let new = cuts.is_some() && column.cuts.is_none();
-            column.cuts = cuts.or_else(|| column.cuts.take());
-            // Where they have moved a little nobody need hear of it.
-            known.stale |= new;
-            changed |= new;
+            if cuts.is_some() {
+                column.cuts = cuts;
+                known.cuts_moved = true;
+            }
         }
-        changed
     }
 
     /// The extension's schema. -> it came or went.
@@ -295,12 +295,12 @@ impl State {
             .collect();
         for (oid, known) in &mut self.tables {
             let sum = sums.get(oid);
-            if known.stale || sum.is_some() {
+            if known.stale || known.cuts_moved || sum.is_some() {
                 known.table = Arc::new(Table {
                     parent: known.parent.and_then(|parent| parents.get(&parent).cloned()),
                     ..known.publish(sum.copied())
                 });
-                known.stale = false;
+                (known.stale, known.cuts_moved) = (false, false);
             }
         }
         let mut tables: Vec<_> = self.tables.values().map(|known| Arc::clone(&known.table)).collect();
