@@ -14,7 +14,8 @@ VERSIONS ?= $(or $(PGSLUICE_VERSIONS),13 18)
 demo: setup
 	$(CARGO) run --release --bin pgsluice -- demo $(ARGS)
 
-test: setup
+test:
+	scripts/setup.sh test
 	scripts/setup-drivers.sh
 	$(CARGO) test --locked $(ARGS)
 

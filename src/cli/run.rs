@@ -22,7 +22,7 @@ use crate::config::{Host, ListenAddr, PolicyMode, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
-use crate::control::{catalog, learned, snapshot, topology};
+use crate::control::{catalog, learned, planner, snapshot, topology};
 use crate::guard::policy::ListMode;
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
@@ -120,6 +120,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
     read_catalogs(&control, &settings, &servers, &snapshot, &shared);
     learn(&control, &shared);
+    ask_planner(&control, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
 }
@@ -236,6 +237,15 @@ fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure>
     match (&tls.client_tls_cert_file, &tls.client_tls_key_file) {
         (Some(chain), Some(key)) => Ok(Some(Arc::new(Certificate::load(chain, key, asked_for)?))),
         _ => Ok(None),
+    }
+}
+
+/// Asks for plans that no statement waits for, and what the planner says of indexes that would help.
+fn ask_planner(control: &ControlThread, shared: &Shared) {
+    if shared.plan.rows.is_some() {
+        let (desk, snapshot) = (Arc::clone(&shared.desk), Arc::clone(&shared.snapshot));
+        let clerk = planner::Clerk::new(desk, snapshot, Arc::clone(&shared.meters), &shared.settings);
+        control.handle().spawn(clerk.run());
     }
 }
 

@@ -277,7 +277,9 @@ settings! {
     /// The planner's own view, for rules that read `plan.…`: asked on the server that is about to run a statement, with
     /// its parameters, once for each kind of statement.
     plan: PlanSettings {
-        /// `inline`: the statement waits for the answer. `off`: nobody is asked, and rules that read plans get no answer.
+        /// `inline`: the statement waits for the answer. `background`: no statement waits; it is asked on a connection beside
+        /// the pool, later sights are judged by the answer, and the rule's `on_unknown` decides until then. A policy file or a
+        /// rule may say so for itself (`plan = "background"`). `off`: nobody is asked, and rules that read plans get no answer.
         mode: PlanMode = "inline";
         /// How long the planner may think; after that the rule's `on_unknown` decides.
         deadline: Duration = "50ms", where positive => "must be more than 0";
@@ -288,6 +290,12 @@ settings! {
         min_rows: usize = 10000;
         /// Plans kept by each thread.
         max_plans: usize = 4096;
+        /// Connections beside the pool for questions that no statement waits for, each logged in as the client's own user:
+        /// plans in the background, and what the planner says of an index that would help (`hypopg`). They are closed when
+        /// nobody needs them.
+        side_connections: usize = 2, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
+        /// Such questions a second. A few hundred wait in line, more are dropped and counted.
+        side_rate: usize = 20, where |n: &usize| (1..=10_000).contains(n) => "must be from 1 to 10000";
     }
 
     /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.

@@ -347,6 +347,7 @@ choice!(
     /// Whether the planner is asked for rules that read plans.
     PlanMode {
         Inline = "inline",
+        Background = "background",
         Off = "off",
     }
 );

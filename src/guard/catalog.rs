@@ -14,6 +14,8 @@ pub struct Catalog {
     pub search_path: Vec<String>,
     /// Functions that are not PostgreSQL's own, by `schema.name`; one that is overloaded has its most volatile.
     pub functions: HashMap<String, Volatility>,
+    /// The schema of the extension `hypopg`, where it is installed.
+    pub hypopg: Option<String>,
     #[serde(skip)]
     index: HashMap<String, usize>,
     /// Names without their schemas of the functions that are volatile.
@@ -58,6 +60,9 @@ pub struct Column {
     pub not_null: bool,
     /// Average bytes, from the statistics.
     pub width: Option<u32>,
+    /// Values between which the shares [`crate::guard::plan::CUTS`] of its values lie, from the statistics of a big table.
+    #[serde(skip)]
+    pub cuts: Option<Arc<[f64]>>,
 }
 
 /// An index.

@@ -71,7 +71,9 @@ metrics! {
     CLIENT_LOGINS: Counter "client_logins_total" ["result"]
         "Log-ins of clients that ended, ok or failed.";
     PLANS: Counter "plans_total" ["result"]
-        "Times the planner was asked ahead of a statement, by whether it answered in time.";
+        "Times the planner was asked, ahead of a statement or beside it, by whether it answered in time; dropped: too many waited to be asked beside theirs.";
+    INDEX_ADVICE: Gauge "index_advice" ["checked"]
+        "Indexes that would help, as SHOW ADVICE lists them, by whether the planner was asked (hypopg).";
     TIMEOUTS: Counter "timeouts_total" ["timeout"]
         "Times that ran out, by the setting that says how long.";
     CLIENT_BYTES: Counter "client_bytes_total" ["direction"]
@@ -229,6 +231,9 @@ pub fn render(sources: &Sources) -> String {
     server_connections(&whole, &(sources.census.0)(), sources.meters.label_pairs());
     queries(&whole, &mut text, &totals);
     guard(&whole, &totals, &sources.meters);
+    for (checked, count) in ["yes", "no"].iter().zip(sources.meters.advice().counts()) {
+        whole.gauge(&INDEX_ADVICE, &[checked], count as f64);
+    }
     fingerprints(&mut text, &sources.meters);
     servers(&whole, &sources.snapshot);
     process(&whole, &mut text, sources);
@@ -270,6 +275,7 @@ fn level(cells: u64) -> f64 {
 }
 
 const RESULTS: [&str; 2] = ["ok", "failed"];
+const PLAN_RESULTS: [&str; 3] = ["ok", "failed", "dropped"];
 
 fn connections(whole: &Whole<'_>, totals: &Totals) {
     for (key, states) in &totals.clients {
@@ -280,7 +286,7 @@ fn connections(whole: &Whole<'_>, totals: &Totals) {
     for (result, count) in RESULTS.iter().zip(totals.client_logins) {
         whole.counter(&CLIENT_LOGINS, &[result], count);
     }
-    for (result, count) in RESULTS.iter().zip(totals.plans) {
+    for (result, count) in PLAN_RESULTS.iter().zip(totals.plans) {
         whole.counter(&PLANS, &[result], count);
     }
     for (timeout, count) in Timeout::LABELS.iter().zip(totals.timeouts) {

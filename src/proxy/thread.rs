@@ -21,6 +21,7 @@ use super::throttle::Throttles;
 use crate::admin::Console;
 use crate::config::{PlanMode, Settings, Times};
 use crate::control::learned::Inbox;
+use crate::control::planner::Desk;
 use crate::control::policies::{Published, Store};
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
@@ -64,6 +65,8 @@ pub struct Shared {
     /// Statements for an allow-list that learns.
     pub learned: Arc<Inbox>,
     pub plan: PlanTerms,
+    /// Where plans are asked for that nobody waits for.
+    pub desk: Arc<Desk>,
     /// Told, the catalogs are read again.
     pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
@@ -210,6 +213,7 @@ impl Shared {
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
             refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),
             plan: plan_terms(&settings),
+            desk: Arc::default(),
             schemas: DashMap::default(),
             next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
@@ -221,7 +225,8 @@ impl Shared {
 fn plan_terms(settings: &Settings) -> PlanTerms {
     let plan = &settings.plan;
     PlanTerms {
-        rows: (plan.mode == PlanMode::Inline).then_some(plan.min_rows as u64),
+        rows: (plan.mode != PlanMode::Off).then_some(plan.min_rows as u64),
+        background: plan.mode == PlanMode::Background,
         deadline_ms: u64::try_from(plan.deadline.as_millis()).unwrap_or(u64::MAX).max(1),
     }
 }
@@ -295,7 +300,8 @@ impl Thread {
         let meters = shared.meters.thread();
         let snapshot = snapshot::Reader::new(Arc::clone(&shared.snapshot));
         let statements = Interner::new(u16::try_from(index).unwrap_or(u16::MAX), seed, 16 << 20);
-        let planner = Planner::new(shared.settings.plan.max_plans, shared.settings.plan.ttl);
+        let desk = Arc::clone(&shared.desk);
+        let planner = Planner::new(&shared.settings, index, desk, Arc::clone(&meters));
         let work = Work {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             spill: Vec::new(),
@@ -358,6 +364,13 @@ impl Thread {
         if !learned.is_empty() {
             self.shared.learned.add(learned);
         }
+    }
+
+    /// Takes up plans that were asked for elsewhere, and hands on what is known of statements with advice.
+    pub(super) fn follow_planner(&self) {
+        let mut planner = self.planner.borrow_mut();
+        let _ = planner.listen();
+        planner.hand_on(self.shared.meters.advice());
     }
 
     /// Takes up catalogs that were published since.

@@ -333,8 +333,7 @@ impl Backend {
                 return Ok(Show::Hide);
             }
             Expect::Plan(asked) => {
-                let (key, answer) = asked.finish();
-                l.planned(&key, answer.as_ref());
+                l.planned(&asked.key, &asked.question, asked.answer());
                 return Ok(Show::Hide);
             }
             Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. } => {

@@ -327,11 +327,10 @@ impl Session {
             None => {
                 let text = frontend::query(t.body()).ok_or(MALFORMED)?;
                 let judgement = self.judge(env, text);
-                let plan = match self.plan(env, &judgement, Form::Query { text }, t) {
-                    Ok(plan) => plan,
+                match self.weigh(env, &judgement, Form::Query { text }, t) {
+                    Ok((judgement, plan)) => self.settled(env, judgement, text, Some(&[]), plan.as_deref()),
                     Err(stop) => return Ok(stop),
-                };
-                self.settled(env, judgement, text, Some(&[]), plan.as_deref())
+                }
             }
         };
         let mut refusal = self.refusal(&judgement);

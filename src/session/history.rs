@@ -10,7 +10,7 @@ use super::bind::BIND_LOOK_MAX;
 use super::client::{Env, Session};
 use super::names::Named;
 use super::turn::{Flow, Turn};
-use crate::guard::plan::PlanFacts;
+use crate::guard::plan::Plan;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
 use crate::wire::frontend::BindValues;
 
@@ -68,9 +68,9 @@ impl Session {
         judgement: Arc<Judgement>,
         values: &[u8],
         params: Option<&[Option<&[u8]>]>,
-        plan: Option<&PlanFacts>,
+        plan: Option<&Plan>,
     ) -> Arc<Judgement> {
-        if judgement.live.is_none() {
+        if !judgement.live.as_ref().is_some_and(|live| live.reads_more()) {
             return judgement;
         }
         let needs = env.guard.needs();
@@ -81,7 +81,8 @@ impl Session {
             now: needs.time.then(|| env.ledger.unix()),
             who: needs.share.then(|| env.ledger.share_key()),
             params,
-            plan,
+            plan: plan.map(|plan| &plan.facts),
+            advice: plan.map(|plan| &*plan.advice),
             ..Circumstances::default()
         };
         settle(&judgement, &around)
@@ -155,15 +156,16 @@ impl Session {
         if !t.whole() && t.header.total <= BIND_LOOK_MAX {
             return Some(Flow::Short);
         }
-        let plan = match self.plan_at_bind(env, named, rest, t) {
-            Ok(plan) => plan,
+        let (weighed, plan) = match self.weigh_at_bind(env, named, rest, t) {
+            Ok(weighed) => weighed,
             Err(stop) => return Some(stop),
         };
         let mut params = Vec::new();
         let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
-        let settled =
-            self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params), plan.as_deref());
-        if Arc::ptr_eq(&settled, &named.judgement) {
+        let settled = self.settled(env, weighed, rest, known.then_some(&params), plan.as_deref());
+        // Where more than the plan is asked for, another judgement may say the same.
+        let open = settled.live.is_some() && settled.hits == named.judgement.hits;
+        if open || Arc::ptr_eq(&settled, &named.judgement) {
             return None;
         }
         env.ledger.judged(&settled);

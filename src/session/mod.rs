@@ -61,10 +61,11 @@ pub use client::{Env, Fatal, Fed, Mode, Session, Step};
 pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
-pub use planning::{PlanAnswer, PlanTerms};
+pub use planning::{PlanAnswer, PlanQuestion, PlanTerms, plan_preamble};
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::guard::plan::{PlanKey, Planned};
@@ -112,13 +113,17 @@ pub trait Ledger {
         0
     }
     /// What is known of a statement's plan. Asked only where a rule reads it.
-    fn plan(&mut self, _key: &PlanKey) -> Planned {
+    fn plan(&mut self, _key: &PlanKey, _judgement: &Arc<Judgement>) -> Planned {
         Planned::Unknown
     }
-    /// It is being asked for.
-    fn planning(&mut self, _key: &PlanKey) {}
+    /// What became of a judgement by the plan that is known: worth keeping.
+    fn weighed(&mut self, _key: &PlanKey, _judgement: &Arc<Judgement>, _settled: &Arc<Judgement>) {}
+    /// It is being asked for; `waits`: by a statement that waits for the answer.
+    fn planning(&mut self, _key: &PlanKey, _waits: bool) {}
     /// What came of it.
-    fn planned(&mut self, _key: &PlanKey, _answer: Option<&PlanAnswer>) {}
+    fn planned(&mut self, _key: &PlanKey, _question: &PlanQuestion, _answer: Option<&PlanAnswer>) {}
+    /// To be asked beside the statement.
+    fn plan_aside(&mut self, _key: &PlanKey, _question: PlanQuestion) {}
     /// A statement met this limit of a rule.
     fn limited(&mut self, _rule: u32, _limit: Limit) {}
 }

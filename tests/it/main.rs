@@ -27,6 +27,8 @@ mod pool_queue;
 mod plan_facts;
 mod plan_seconds;
 mod plans;
+mod plans_background;
+mod advice;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;

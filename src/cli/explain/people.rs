@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::contract::{Bounds, Explained, Finding, Verdict, advice, depends, findings, verdict};
+use super::contract::{Bounds, Explained, Finding, Verdict, depends, findings, verdict};
 use crate::guard::Evaluation;
 use crate::guard::facts::{Facts, ReadOptions, read};
 use crate::guard::plan::PlanFacts;
@@ -51,7 +51,7 @@ pub(super) fn write(subject: &Explained<'_>, colour: bool, out: &mut impl Write)
     if let Some(why) = subject.no_plan {
         line("no plan", &paint.with("31", why))?;
     }
-    for advice in advice(subject) {
+    for advice in subject.advice {
         line("advice", &format!("{} ({})", advice.hint(), advice.why))?;
     }
     for finding in told(subject) {

@@ -1,23 +1,41 @@
 //! What the planner says of a statement, as facts: `EXPLAIN (FORMAT JSON)` in, [`PlanFacts`] out. Pure: the text comes
 //! from whoever asked the server.
 //!
-//! `node.rs` is PostgreSQL's own tree, `read.rs` goes through it, `advice.rs` says which index would help, and
-//! `calibrate.rs` learns how long a unit of cost takes on each server.
+//! `node.rs` is PostgreSQL's own tree, `read.rs` goes through it, `advice.rs` says which index would help,
+//! `hypothetical.rs` what the planner must say of it first, and `calibrate.rs` learns how long a unit of cost takes on
+//! each server. `classes.rs` tells values apart that should not share a plan, `cache.rs` keeps what is known.
 
 mod advice;
 mod cache;
 mod calibrate;
+mod classes;
+mod hypothetical;
 mod node;
 mod read;
 #[cfg(test)]
 mod tests;
 
 pub use advice::{Advice, advise};
-pub use cache::{PlanKey, Planned, Plans, variant};
+pub use cache::{MOST_VARIANTS, PlanKey, Planned, Plans};
 pub use calibrate::{Calibration, Observed};
+pub use classes::{CUTS, Family, ValueClasses};
+pub use hypothetical::{forget, imagine, kept};
 pub use read::{Fault, Surroundings, read};
 
 use super::fact::fact_table;
+
+/// A plan as far as anybody asks: what it says, and the indexes that would make it better.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub facts: PlanFacts,
+    pub advice: Box<[Advice]>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { facts: PlanFacts::blank(), advice: Box::default() }
+    }
+}
 
 fact_table! {
     /// What the planner expects of the statement, with the client's own parameters, role and search path.

@@ -70,6 +70,15 @@ impl std::fmt::Display for RuleLimit {
     }
 }
 
+/// When the plan of a statement is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanAsk {
+    /// The statement waits for it.
+    Inline,
+    /// It is asked for beside it; until it is there the plan is unknown.
+    Background,
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -100,6 +109,8 @@ pub struct Rule {
     pub limit: Option<RuleLimit>,
     /// Settings in force for the statement, in the words of `SET`.
     pub set: Box<[(Box<str>, Box<str>)]>,
+    /// When the plan it reads is asked for; `None`: as the settings say.
+    pub(super) plan: Option<PlanAsk>,
     /// How it changes the statement.
     pub(super) rewrite: Option<Rewrite>,
     /// When, and for which share of the clients, it holds.
