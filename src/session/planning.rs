@@ -111,11 +111,13 @@ impl Session {
             return Ok(None);
         }
         let key = self.plan_key(env, judgement, form);
-        let asked_before = self.plan_asked.take() == Some(key);
+        // The schema may have changed since it asked: it asks once all the same, and goes by that answer.
+        let asked = self.plan_asked.take().filter(|asked| PlanKey { epoch: key.epoch, ..*asked } == key);
+        let key = asked.unwrap_or(key);
         match env.ledger.plan(&key) {
             Planned::Known(facts) => return Ok(Some(facts)),
             Planned::Unknown => return Ok(None),
-            Planned::Ask if asked_before => return Ok(None),
+            Planned::Ask if asked.is_some() => return Ok(None),
             Planned::Ask => {}
         }
         let Some(link) = t.link.as_deref_mut() else {
@@ -146,7 +148,12 @@ impl Session {
         let next = frame::peek(behind, frame::client_limit).ok()??;
         let body = behind.get(HEADER..next.total).filter(|_| next.tag == b'B')?;
         let parameters = frontend::bind_parameters(frontend::bind(body)?.rest)?;
-        self.plan(env, judgement, Form::Bound { tail, parameters }, t).err()
+        let asked = self.plan_asked;
+        let flow = self.plan(env, judgement, Form::Bound { tail, parameters }, t).err();
+        if flow.is_none() {
+            self.plan_asked = asked; // its Bind comes next, and goes by the same answer
+        }
+        flow
     }
 
     /// At a Bind, of the statement behind the name.
