@@ -22,6 +22,7 @@ mod session_mode;
 mod statement_mode;
 mod pool_queue;
 mod plans;
+mod query_log;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;
