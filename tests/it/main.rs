@@ -23,6 +23,7 @@ mod statement_mode;
 mod pool_queue;
 mod plans;
 mod query_log;
+mod replica_conflict;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;
