@@ -26,7 +26,7 @@ use crate::control::{catalog, learned, planner, snapshot, topology};
 use crate::guard::policy::ListMode;
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
-use crate::observe::{Bounds, Meters, http, log};
+use crate::observe::{Bounds, Meters, http, log, query_log};
 use crate::pool::hosts::Hosts;
 use crate::pool::login::Target;
 use crate::pool::{Limits, Node};
@@ -85,6 +85,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     }
     let snapshot = snapshot::Shared::default();
     let meters = Meters::new(bounds(&settings));
+    let query_log = query_log::start(&settings.query_log, threads)?;
     let policies = Store::new(watched(&settings), policies, Arc::clone(&snapshot), Arc::clone(&meters));
     let servers = topology::servers(&settings)?;
     let (primary, replicas) = nodes(&settings, &servers, threads);
@@ -106,6 +107,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         policies,
+        query_log: query_log.as_ref().map(query_log::Guard::log),
         seed: seed()?,
     });
     let sources = Sources {
@@ -113,6 +115,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         meters,
         snapshot: Arc::clone(&snapshot),
         log: log.stats(),
+        query_log: query_log.as_ref().map(|guard| guard.log().stats()),
         certificate_expiry: certificate.as_ref().map(|certificate| certificate.expiry()),
         started: SystemTime::now(),
     };

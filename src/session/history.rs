@@ -170,6 +170,7 @@ impl Session {
         }
         env.ledger.judged(&settled);
         if let Some(refusal) = self.refusal(&settled) {
+            self.note_refused(env, &settled, &refusal, named.statement.text());
             self.refuse(refusal, t);
             return Some(Flow::Done);
         }
@@ -180,7 +181,7 @@ impl Session {
 }
 
 /// The values of a whole Bind, if all of them are in text format.
-fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
+pub(super) fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
     let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
     let Some(formats) = word(0) else { return false };
     if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {

@@ -29,6 +29,8 @@ mod plan_seconds;
 mod plans;
 mod plans_background;
 mod advice;
+mod query_log;
+mod replica_conflict;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;
