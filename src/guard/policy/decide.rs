@@ -103,8 +103,9 @@ impl<'e> Asking<'e> {
         if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
-        let needs_time = rule.reads_time() && subject.around.time.is_none();
-        let time = subject.around.now.filter(|_| needs_time);
+        // Ahead of a run there is no time, and most rules are asked then.
+        let now = subject.around.now.filter(|_| subject.around.time.is_none());
+        let time = now.filter(|_| rule.reads_time());
         let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));
         let told = subject.around.time;
         let around = Circumstances { time: time.as_ref().or(told), ..*subject.around };
