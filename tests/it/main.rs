@@ -52,6 +52,7 @@ mod route_replica;
 mod metrics;
 mod console;
 mod shutdown;
+mod allow_list;
 mod policy_canary;
 mod policy_reload;
 mod reload;
