@@ -7,6 +7,7 @@
 mod ask;
 mod columns;
 pub mod commands;
+mod limits;
 mod policies;
 mod rows;
 mod session;

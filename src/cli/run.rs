@@ -23,7 +23,6 @@ use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
 use crate::control::{catalog, learned, snapshot, topology};
-use crate::guard::policy::ListMode;
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
 use crate::observe::{Bounds, Meters, http, log};
@@ -119,7 +118,6 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
     read_catalogs(&control, &settings, &servers, &snapshot, &shared);
-    learn(&control, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
 }
@@ -239,14 +237,6 @@ fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure>
     }
 }
 
-/// Keeps the file of an allow-list that learns.
-fn learn(control: &ControlThread, shared: &Shared) {
-    let Some(published) = shared.snapshot.load().policies.clone() else { return };
-    if let Some(list) = published.version.policies.allow_list().filter(|list| list.mode == ListMode::Learn) {
-        control.handle().spawn(learned::run((&*list.file).into(), Arc::clone(&shared.learned)));
-    }
-}
-
 /// Starts the tasks of the control plane; they end when its thread is dropped.
 fn start_control(
     control: &ControlThread,
@@ -261,6 +251,7 @@ fn start_control(
     let _entered = handle.enter();
     handle.spawn(reload::on_hangup(Arc::clone(shared))?);
     handle.spawn(policies::run(Arc::clone(&shared.policies)));
+    handle.spawn(learned::run(Arc::clone(&snapshot), Arc::clone(&shared.learned)));
     if let Some(service) = service {
         handle.spawn(service.run());
     }

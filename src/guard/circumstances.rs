@@ -147,7 +147,7 @@ pub struct Circumstances<'a> {
     /// What the planner says of it; `None` while it was not asked.
     pub plan: Option<&'a PlanFacts>,
     /// Values of parameters as the client sent them, `$1` first; `None` where they are not known. An inner `None` is
-    /// NULL, and so is nothing that was sent in binary.
+    /// NULL.
     pub params: Option<&'a [Option<&'a [u8]>]>,
 }
 

@@ -1,5 +1,5 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, catalogs, cache counters, statements learned.
+//! minimum, catalogs, cache counters, statements learned, clients that are silent.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::deadlines;
 use super::policies;
+use super::silence;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -31,6 +32,7 @@ async fn chores(thread: Rc<Thread>) {
         thread.publish_cache_counters();
         thread.hand_on_learned();
         policies::report(&thread);
+        silence::look_around(&thread);
     }
 }
 

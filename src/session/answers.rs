@@ -169,7 +169,12 @@ impl Backend {
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
             b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
-            b't' => self.described = true,
+            b't' => {
+                self.described = true;
+                if let Some(Expect::Describe(Some(told))) = self.queue.front() {
+                    s.note_types(told, body);
+                }
+            }
             b'G' | b'W' => self.copy_begins(),
             b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
             _ => return Err(Desync("unknown message")),

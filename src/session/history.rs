@@ -10,9 +10,9 @@ use super::bind::BIND_LOOK_MAX;
 use super::client::{Env, Session};
 use super::names::Named;
 use super::turn::{Flow, Turn};
+use super::values;
 use crate::guard::plan::PlanFacts;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
-use crate::wire::frontend::BindValues;
 
 /// What a text with a setting of a session's or a transaction's has.
 const SETS: Effects = Effects::SETTING.and(Effects::LOCAL_SETTING).and(Effects::RESET);
@@ -37,6 +37,8 @@ pub(super) struct History {
     statement_timeout: Option<bool>,
     pinned: Option<Duration>,
     seen: Vec<Seen>,
+    /// Rules that have spoken of the pause that goes on, and the generation of the policies they are of.
+    pub(super) spoken: (u32, Vec<u32>),
 }
 
 /// A fingerprint that ran.
@@ -70,7 +72,7 @@ impl Session {
         params: Option<&[Option<&[u8]>]>,
         plan: Option<&PlanFacts>,
     ) -> Arc<Judgement> {
-        if judgement.live.is_none() {
+        if judgement.live.is_none() && judgement.canary.is_none() {
             return judgement;
         }
         let needs = env.guard.needs();
@@ -84,10 +86,14 @@ impl Session {
             plan,
             ..Circumstances::default()
         };
-        settle(&judgement, &around)
+        let settled = settle(&judgement, &around);
+        if judgement.canary.is_some() {
+            env.guard.try_run(&judgement, &settled, &around);
+        }
+        settled
     }
 
-    fn facts(&mut self, now: Duration, fingerprint: u64, values: u64) -> SessionFacts {
+    pub(super) fn facts(&mut self, now: Duration, fingerprint: u64, values: u64) -> SessionFacts {
         let pins = self.pins();
         let in_force = |name: &str| self.settings.get(name).is_some_and(|value| !is_off(value));
         let (lock, statement) = (in_force("lock_timeout"), in_force("statement_timeout"));
@@ -128,6 +134,7 @@ impl Session {
         }
         let now = env.ledger.clock();
         let history = self.history.get_or_insert_default();
+        history.spoken.1.clear();
         if history.began.is_some() {
             history.statements += 1;
             history.wrote |=
@@ -159,10 +166,12 @@ impl Session {
             Ok(plan) => plan,
             Err(stop) => return Some(stop),
         };
-        let mut params = Vec::new();
-        let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
-        let settled =
-            self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params), plan.as_deref());
+        let reads = t.whole() && env.guard.needs().params;
+        let values = if reads { values::of_bind(rest, named) } else { None };
+        let params: Option<Vec<Option<&[u8]>>> =
+            values.as_ref().map(|values| values.iter().map(Option::as_deref).collect());
+        let judgement = Arc::clone(&named.judgement);
+        let settled = self.settled(env, judgement, rest, params.as_deref(), plan.as_deref());
         if Arc::ptr_eq(&settled, &named.judgement) {
             return None;
         }
@@ -177,23 +186,21 @@ impl Session {
     }
 }
 
-/// The values of a whole Bind, if all of them are in text format.
-fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
-    let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-    let Some(formats) = word(0) else { return false };
-    if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {
-        return false;
-    }
-    let Some(mut values) = BindValues::of(rest) else { return false };
-    params.extend(values.by_ref());
-    values.is_done()
-}
-
 impl History {
     fn begin(&mut self, now: Duration) {
         (self.began, self.answered) = (Some(now), now);
         (self.statements, self.wrote) = (0, false);
         self.round += 1;
+    }
+
+    /// A client is found at rest: what was not followed counts from now on.
+    pub(super) fn found(&mut self, status: u8, pinned: bool, now: Duration) {
+        if status != b'I' && self.began.is_none() {
+            self.begin(now);
+        }
+        if pinned && self.pinned.is_none() {
+            self.pinned = Some(now);
+        }
     }
 
     fn note(&mut self, fingerprint: u64, values: u64, now: Duration) {

@@ -19,6 +19,7 @@
 //! last Sync, and nothing left on it: settings go with the client, and what can't (temporary tables, locks, …) is
 //! asked of the server before (`probe.rs`).
 
+mod ahead;
 mod align;
 mod answers;
 mod backend;
@@ -29,6 +30,7 @@ mod copy;
 mod encoding;
 mod expect;
 mod extended;
+mod function_call;
 mod history;
 mod impose;
 mod limit_words;
@@ -47,11 +49,13 @@ mod repair;
 mod restate;
 mod reuse;
 mod rewrite;
+mod silence;
 mod skip;
 mod sql_names;
 mod statement;
 mod trust;
 mod turn;
+mod values;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +66,7 @@ pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
 pub use planning::{PlanAnswer, PlanTerms};
+pub use silence::Silent;
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
@@ -119,6 +124,6 @@ pub trait Ledger {
     fn planning(&mut self, _key: &PlanKey) {}
     /// What came of it.
     fn planned(&mut self, _key: &PlanKey, _answer: Option<&PlanAnswer>) {}
-    /// A statement met this limit of a rule.
-    fn limited(&mut self, _rule: u32, _limit: Limit) {}
+    /// A statement met this limit of a rule: its number where it was judged, and its name.
+    fn limited(&mut self, _rule: u32, _name: &str, _limit: Limit) {}
 }

@@ -157,7 +157,7 @@ pub fn settle(judgement: &Arc<Judgement>, around: &Circumstances<'_>) -> Arc<Jud
     matches.extend(found);
     matches.sort_by_key(|found| found.index);
     let decision = Decision { matches, ..Decision::default() };
-    let mut settled = Judgement { live: None, ..Judgement::clone(judgement) };
+    let mut settled = Judgement { live: None, canary: None, ..Judgement::clone(judgement) };
     let catalog = around.catalog.or(live.catalog.as_deref());
     let text = live.text.as_ref().map(|(bytes, standard)| Text {
         bytes,

@@ -118,7 +118,7 @@ impl Ledger for Books {
         self.places.fetch_add(1, Ordering::Relaxed);
         Admission::Goes(Some(Box::new(Place(Arc::clone(&self.places)))))
     }
-    fn limited(&mut self, _: u32, limit: Limit) {
+    fn limited(&mut self, _: u32, _: &str, limit: Limit) {
         self.limited.push(limit);
     }
 }
