@@ -44,7 +44,7 @@ impl Drive {
                     let (message, detail) = (silent.message(one), silent.detail(one));
                     let code = one.sqlstate.unwrap_or(sqlstate::WARNING);
                     self.push(|out| {
-                        reply::notice_response(out, "WARNING", code, &message, &detail, &one.hint);
+                        reply::notice_response(out, "NOTICE", code, &message, &detail, &one.hint);
                     });
                 }
                 _ => {}

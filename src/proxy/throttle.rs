@@ -19,6 +19,16 @@ use crate::session::{Admission, Ask, Count, Ticket};
 const SEARCH: Duration = Duration::from_secs(1);
 /// Where all go that find no place of their own.
 const SHARED: u64 = 1 << 63;
+/// Tells caps on concurrency from rates of the same rule.
+const CAPS: u64 = 1 << 62;
+
+/// Where a count is kept.
+fn place(key: u64, count: Count) -> u64 {
+    match count {
+        Count::Rate(_) => key & !CAPS,
+        Count::Concurrency(_) => key | CAPS,
+    }
+}
 
 /// All counts, by what they count.
 pub struct Throttles {
@@ -184,8 +194,8 @@ impl Throttles {
         hash.write(rule.as_bytes());
         hash.write_u8(per as u8);
         hash.write(value);
-        let key = hash.finish() & !SHARED;
-        if !self.gates.contains_key(&key) && self.labels.len() < self.most {
+        let key = hash.finish() & !(SHARED | CAPS);
+        if !self.labels.contains_key(&key) && self.labels.len() < self.most {
             self.labels.insert(key, Label { rule: rule.into(), per, value: value.into() });
         }
         key
@@ -205,7 +215,7 @@ impl Throttles {
     }
 
     fn shown(&self, key: u64, gate: &Gate, now: u64) -> Counted {
-        let label = self.labels.get(&key).map(|label| label.clone());
+        let label = self.labels.get(&(key & !CAPS)).map(|label| label.clone());
         let per = match gate.ask {
             Count::Rate(rate) => rate.per,
             Count::Concurrency(concurrency) => concurrency.per,
@@ -247,16 +257,17 @@ impl Throttles {
     /// The count of a key. Where the table is full of keys in use, new ones of a rule share one: what is too many to
     /// be counted apart is not let off.
     fn gate(&self, ask: &Ask) -> Arc<Gate> {
-        if let Some(gate) = self.gates.get(&ask.key).filter(|gate| gate.ask == ask.count) {
+        let mut key = place(ask.key, ask.count);
+        if let Some(gate) = self.gates.get(&key).filter(|gate| gate.ask == ask.count) {
             return Arc::clone(&gate);
         }
-        let mut key = ask.key;
         if self.keys() >= self.most && !self.gates.contains_key(&key) {
             self.search();
             if self.keys() >= self.most {
-                key = SHARED | u64::from(ask.rule);
+                let shared = SHARED | u64::from(ask.rule);
+                key = place(shared, ask.count);
                 if let Some(label) = self.labels.get(&ask.key).map(|label| label.clone()) {
-                    self.labels.insert(key, Label { value: OTHERS.into(), ..label });
+                    self.labels.insert(shared, Label { value: OTHERS.into(), ..label });
                 }
             }
         }
@@ -294,7 +305,7 @@ impl Throttles {
             }
             used
         });
-        self.labels.retain(|key, _| self.gates.contains_key(key));
+        self.labels.retain(|key, _| [*key, key | CAPS].iter().any(|key| self.gates.contains_key(key)));
     }
 
     /// See [`crate::session::Ledger::admit`].
@@ -371,6 +382,18 @@ mod tests {
         assert!(matches!(t.admit(&[cap(1, 2)]), Admission::Waits));
         drop((b, c));
         assert_eq!(t.gate(&cap(1, 2)).places.available_permits(), 2);
+    }
+
+    #[test]
+    fn a_rate_and_a_cap_of_one_rule_count_side_by_side() {
+        let t = throttles(10);
+        let key = t.key("both", Per::User, b"ann");
+        let held = goes(t.admit(&[rate(key, 2), cap(key, 1)]));
+        assert!(held.is_some());
+        assert!(matches!(t.admit(&[rate(key, 2), cap(key, 1)]), Admission::Waits));
+        assert!(matches!(t.admit(&[rate(key, 2), cap(key, 1)]), Admission::Refused(0)));
+        assert_eq!(t.counted(10).len(), 2);
+        drop(held);
     }
 
     #[test]

@@ -251,6 +251,9 @@ impl Backend {
     ) -> Result<(), Desync> {
         if tag == b'C' {
             self.rows += view::rows(body);
+            if let Some(history) = s.history.as_deref_mut() {
+                history.done(body, l.clock());
+            }
             match body {
                 b"DISCARD ALL\0" => {
                     self.sql.clear();

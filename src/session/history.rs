@@ -29,6 +29,8 @@ pub(super) struct History {
     /// Counts transactions.
     round: u64,
     statements: u32,
+    /// A command of this answer ended the transaction, or (false) may have.
+    left: Option<bool>,
     wrote: bool,
     /// When the last answer ended.
     answered: Duration,
@@ -220,9 +222,23 @@ impl History {
         }
     }
 
+    /// A command is done. `COMMIT; BEGIN` in one text, or `AND CHAIN`, is another transaction, and no ReadyForQuery tells
+    /// of it; `ROLLBACK` may be one to a savepoint.
+    pub(super) fn done(&mut self, tag: &[u8], now: Duration) {
+        match tag {
+            b"COMMIT\0" => self.left = Some(true),
+            b"ROLLBACK\0" => self.left = self.left.or(Some(false)),
+            b"BEGIN\0" | b"START TRANSACTION\0" if self.left.take().is_some() => self.begin(now),
+            _ => {}
+        }
+    }
+
     /// A ReadyForQuery of the client's.
     pub(super) fn answered(&mut self, status: u8, now: Duration, pinned: bool) {
         self.answered = now;
+        if self.left.take() == Some(true) && status != b'I' {
+            self.begin(now);
+        }
         match (status, self.began) {
             (b'I', _) => {
                 self.began = None;
@@ -303,6 +319,25 @@ mod tests {
         history.note(7, 1, s(100));
         history.note(7, 2, s(200));
         assert_eq!(history.seen[0].count, 1, "the whole transaction counts");
+    }
+
+    #[test]
+    fn a_transaction_that_follows_another_within_a_text_is_another() {
+        let mut history = History::default();
+        history.answered(b'T', s(5), false);
+        for (tags, began) in [
+            (&[&b"COMMIT\0"[..], b"BEGIN\0"][..], 10),
+            (&[&b"ROLLBACK\0"[..], b"BEGIN\0"][..], 20),
+            (&[&b"ROLLBACK\0"[..]][..], 20), // to a savepoint
+            (&[&b"SELECT 1\0"[..]][..], 20),
+            (&[&b"COMMIT\0"[..]][..], 50), // and chain
+        ] {
+            let now = history.answered + s(5);
+            tags.iter().for_each(|tag| history.done(tag, now));
+            history.answered(b'T', now + s(5), false);
+            let began = s(if began == 50 { 55 } else { began });
+            assert_eq!(history.began, Some(began), "{tags:?}");
+        }
     }
 
     #[test]

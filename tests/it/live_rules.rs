@@ -59,13 +59,17 @@ async fn what_holds_the_session_is_known_at_the_next_statement() {
     let client = sluice.connect().await;
     client.text("SELECT count(*) FROM held").await;
     client.batch_execute("CREATE TEMP TABLE mine (n int)").await.unwrap();
-    assert_eq!(client.failure("SELECT n FROM held").await, "42501");
+    eventually("the server was asked what holds it", || async {
+        client.batch_execute("SELECT n FROM held").await.is_err()
+    })
+    .await;
     assert_eq!(sqlstate(&client.query("SELECT n FROM held", &[]).await.unwrap_err()), "42501");
     client.text("SELECT count(*) FROM late").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(client.failure("SELECT n FROM late").await, "42501");
     client.batch_execute("DROP TABLE mine").await.unwrap();
-    client.text("SELECT count(*) FROM held").await;
+    eventually("it is free again", || async { client.batch_execute("SELECT n FROM held").await.is_ok() })
+        .await;
     client.text("SELECT count(*) FROM late").await;
 }
 
@@ -143,7 +147,7 @@ async fn lookups_one_by_one_count_within_a_transaction_and_within_a_window() {
 async fn values_are_read_in_either_format() {
     crate::needs_proxy!();
     let policy = block("wild", r#"query.tables == ["t"] && params.values[0].startsWith("%")"#)
-        + &block("big", r#""late" in query.tables && params.values[0].matches("^[0-9]{6,}$")"#);
+        + &block("big", r#""late" in query.tables && size(params.values[0]) >= 6"#);
     let sluice = start(&policy, 2).await;
     let client = sluice.connect().await;
     let like = "SELECT n FROM t WHERE name LIKE $1";

@@ -75,7 +75,6 @@ async fn a_limit_is_added_or_lowered_on_each_protocol() {
         ("SELECT n FROM many LIMIT 3", 3),
         ("SELECT n FROM many ORDER BY n OFFSET 98", 2),
         ("SELECT n FROM many FETCH FIRST 20 ROWS ONLY", 5),
-        ("TABLE many", 5),
         ("SELECT n FROM loose", 2),
         ("SELECT n FROM loose LIMIT 1 + 3", 4),
     ] {
@@ -99,9 +98,12 @@ async fn what_cannot_be_rewritten_is_refused_and_says_why() {
     crate::needs_proxy!();
     let sluice = start(1).await;
     let client = sluice.connect().await;
-    for sql in
-        ["SELECT n FROM many LIMIT 1 + 1", "SELECT n FROM many; SELECT 1", "SELECT n FROM orders; SELECT 1"]
-    {
+    for sql in [
+        "TABLE many",
+        "SELECT n FROM many LIMIT 1 + 1",
+        "SELECT n FROM many; SELECT 1",
+        "SELECT n FROM orders; SELECT 1",
+    ] {
         let error = client.batch_execute(sql).await.unwrap_err();
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code().code(), "42501", "{sql}");
