@@ -50,15 +50,20 @@ impl Live {
         // A rule that speaks of an earlier statement has nothing to add about a later one.
         let mut candidates = std::mem::take(&mut decision.candidates);
         candidates.retain(|candidate| {
-            let spoken = decision.matches.iter().find(|found| found.index == candidate.index);
+            let spoken = decision.matches.binary_search_by_key(&candidate.index, |found| found.index);
+            let spoken = spoken.ok().and_then(|at| decision.matches.get(at));
             spoken.is_none_or(|found| candidate.statement < found.statement)
         });
         if candidates.is_empty() {
             return None;
         }
         let mut reads = Reads::default();
-        for condition in candidates.iter().filter_map(|candidate| candidate.rule.when.as_ref()) {
-            reads.add(&condition.reads);
+        let mut met = vec![false; policies.rules.len()];
+        for Candidate { index, rule, .. } in &candidates {
+            let first = met.get_mut(*index as usize).is_some_and(|met| !std::mem::replace(met, true));
+            if let Some(condition) = rule.when.as_ref().filter(|_| first) {
+                reads.add(&condition.reads);
+            }
         }
         Some(Arc::new(Self {
             env: Arc::clone(&policies.env),
