@@ -114,6 +114,18 @@ pub(super) const USERS: &[Column] = columns![
     current_client_connections: Int4,
 ];
 
+pub(super) const LIMITS: &[Column] = columns![
+    rule: Text,
+    limit: Text "`timeout`, `rows`, `bytes`, `rate` or `concurrency`.",
+    per: Text "Whose statements `rate` and `concurrency` count together.",
+    of: Text "Whose these are; NULL: the limit as a whole.",
+    used: Int8 "Statements that run, or came within the time of the rate.",
+    allowed: Int8 "Milliseconds, rows, bytes, or statements.",
+    within: Int8 "Of a rate: milliseconds.",
+    waiting: Int8 "Statements that wait for their turn.",
+    refused: Int8 "Of the limit as a whole: since the start. Of one count: since it began.",
+];
+
 pub(super) const STATS: &[Column] = columns![
     database: Text "`other` for those beyond `label_pairs`.",
     total_server_assignment_count: Numeric,

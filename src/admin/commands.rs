@@ -2,8 +2,8 @@
 //! nobody can run. Pure.
 
 use super::columns::{
-    DATABASES, POLICIES, POLICY_CANARY, POLICY_VERSIONS, POOLS, SOCKET, STATS, STATS_AVERAGES, STATS_TOTALS,
-    USERS, columns,
+    DATABASES, LIMITS, POLICIES, POLICY_CANARY, POLICY_VERSIONS, POOLS, SOCKET, STATS, STATS_AVERAGES,
+    STATS_TOTALS, USERS, columns,
 };
 
 /// Who is in the console.
@@ -44,6 +44,7 @@ pub enum What {
     PolicyCanary,
     Catalog,
     Advice,
+    Limits,
     Reload,
     ReloadPolicies,
     ReloadPoliciesCanary,
@@ -272,7 +273,7 @@ pub const COMMANDS: &[Command] = &[
         argument: None,
         who: Who::All,
         what: What::PolicyCanary,
-        help: "What the version that is tried would decide otherwise, most frequent first; no rows if none is tried. Rules that read the session, the time or parameters are not compared.",
+        help: "What the version that is tried would decide otherwise, most frequent first; no rows if none is tried. Rules that are asked at each run (session, time, values, share) are compared at each run, up to 2,000 a second and thread; what a rule that reads the plan says only where the version in force asks for it.",
         columns: &[],
         own: POLICY_CANARY,
     },
@@ -314,6 +315,15 @@ pub const COMMANDS: &[Command] = &[
             query: Text "The statement, without its values.",
         ],
         own: &[],
+    },
+    Command {
+        name: "SHOW LIMITS",
+        argument: None,
+        who: Who::All,
+        what: What::Limits,
+        help: "The limits of the policies in force, and below each what is counted of it now: at most 1,000 counts, those that clients wait for first.",
+        columns: &[],
+        own: LIMITS,
     },
     Command {
         name: "SHOW STATE",
@@ -393,7 +403,7 @@ mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 18] = [
+    const FOR_STATS: [&str; 19] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -409,6 +419,7 @@ mod tests {
         "SHOW POLICY_CANARY",
         "SHOW CATALOG",
         "SHOW ADVICE",
+        "SHOW LIMITS",
         "SHOW STATE",
         "SHOW VERSION",
         "SHOW HELP",

@@ -8,6 +8,7 @@ mod advice;
 mod ask;
 mod columns;
 pub mod commands;
+mod limits;
 mod policies;
 mod rows;
 mod session;

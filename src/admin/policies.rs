@@ -23,11 +23,11 @@ pub(super) fn run(what: What, shared: &Shared, user: &str) -> Result<String, Str
 pub(super) fn rules(shared: &Shared, sheet: &mut Sheet) {
     let outlook = shared.policies.outlook();
     let published = &outlook.published;
-    let verdicts = shared.meters.totals().verdicts;
+    let totals = shared.meters.totals();
     let generation = Value::Number(published.version.generation.into());
     for (at, rule) in published.version.policies.rules().iter().enumerate() {
         let slot = published.rules.slot(u32::try_from(at).unwrap_or(u32::MAX));
-        let hits = verdicts.get(&slot).map_or(0, |cells| cells.iter().sum());
+        let hits = totals.hits(slot);
         sheet.row(&[
             Value::Text(&rule.name),
             Value::Text(rule.act.action().name()),
@@ -77,7 +77,10 @@ pub(super) fn canary(shared: &Shared, sheet: &mut Sheet) {
     let report = canary.report();
     let generation = Value::Number(canary.version.generation.into());
     let (none, judged) = (Value::Null, Value::Number(report.judged));
-    let whole = format!("{} differ, {} were too many to judge twice", report.differing, report.skipped);
+    let whole = format!(
+        "{} differ, {} runs were asked of both, {} were too many to judge twice",
+        report.differing, report.runs, report.skipped
+    );
     sheet.row(&[generation, none, none, none, judged, none, Value::Text(&whole)]);
     let mut rows: Vec<(&Difference, &Sample)> = report.rows.iter().collect();
     rows.sort_by(|(a, x), (b, y)| y.statements.cmp(&x.statements).then_with(|| a.cmp(b)));

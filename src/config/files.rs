@@ -31,7 +31,8 @@ pub(super) fn read(path: &Path) -> Result<Arc<Source>, Problem> {
     }
 }
 
-/// The policy files a path stands for: itself, or a directory's `*.toml` without `*.test.toml`, by name.
+/// The policy files a path stands for: itself, or a directory's `*.toml` by name, without `*.test.toml` (cases) and
+/// `*.allowed.toml` (what an allow-list has learned).
 pub(super) fn policies_in(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -42,7 +43,8 @@ pub(super) fn policies_in(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     for entry in entries {
         let file = entry.map_err(|error| Problem::new(format!("cannot read {name}: {error}")))?.path();
         let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if file_name.ends_with(".toml") && !file_name.ends_with(".test.toml") && !file_name.starts_with('.') {
+        let other = [".test.toml", ".allowed.toml"].iter().any(|end| file_name.ends_with(end));
+        if file_name.ends_with(".toml") && !other && !file_name.starts_with('.') {
             files.push(file);
         }
     }

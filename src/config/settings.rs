@@ -401,7 +401,7 @@ settings! {
         /// `normalized`: literals left out, and with them most secrets. `full`: as they were written, but for texts that
         /// may hold a password, which are normalized all the same.
         text: QueryLogText = "normalized";
-        /// Write the values of parameters that come as text; never of a statement that may hold a password.
+        /// Write the values of parameters that come as text, or in binary of a common type; never of a statement that may hold a password.
         parameters: bool = false;
         /// A file of this size is set aside as `<path>.1`, that one as `<path>.2`, and so on.
         max_file: ByteSize = "100MB", where |size: &ByteSize| size.0 > 0 => "must be more than 0";

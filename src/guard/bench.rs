@@ -122,6 +122,7 @@ impl Bench<'_> {
             like_params: Box::default(),
             with_wildcard: None,
             live: None,
+            canary: None,
             limits: None,
             set: Box::default(),
             rewrite: None,

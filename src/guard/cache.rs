@@ -218,6 +218,7 @@ fn size_of_judgement(judgement: &Judgement) -> usize {
             .sum::<usize>()
         + judgement.rewrite.as_deref().map_or(0, str::len)
         + judgement.with_wildcard.as_deref().map_or(0, size_of_judgement)
+        + judgement.canary.as_deref().map_or(0, size_of_judgement)
 }
 
 /// Which texts were seen lately: a few bits of each hash, the newest in its place.

@@ -149,7 +149,7 @@ pub struct Circumstances<'a> {
     /// The indexes that would help, by that plan; `None`: nobody looked yet.
     pub advice: Option<&'a [Advice]>,
     /// Values of parameters as the client sent them, `$1` first; `None` where they are not known. An inner `None` is
-    /// NULL, and so is nothing that was sent in binary.
+    /// NULL.
     pub params: Option<&'a [Option<&'a [u8]>]>,
 }
 

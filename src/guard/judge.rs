@@ -74,7 +74,7 @@ impl Keyed {
 pub struct Guard {
     pub(super) policies: Arc<Policies>,
     /// Policies that are tried beside them.
-    shadow: Option<Shadow>,
+    pub(super) shadow: Option<Shadow>,
     /// Counts what changes verdicts: policies, catalogs.
     pub(super) generation: u32,
     limits: GuardLimits,
@@ -143,6 +143,8 @@ impl Guard {
             return;
         }
         self.shadow = policies.map(Shadow::new);
+        self.needs = self.all_needs();
+        self.generation += 1;
         self.forget();
     }
 
@@ -177,7 +179,7 @@ impl Guard {
     }
 
     /// Asks the canary about what was just judged.
-    fn try_out(&mut self, class: &Class, text: &[u8], shape: Option<(&[u8], bool)>, found: &Evaluation) {
+    fn try_out(&mut self, class: &Class, text: &[u8], shape: Option<(&[u8], bool)>, found: &mut Evaluation) {
         if !self.shadow.as_mut().is_some_and(Shadow::has_time) {
             return;
         }
@@ -189,6 +191,7 @@ impl Guard {
         if let Some(shadow) = &mut self.shadow {
             shadow.compare(&self.policies, now, &then);
         }
+        found.judgement.beside(then);
     }
 
     pub(super) fn forget(&mut self) {
@@ -268,8 +271,8 @@ impl Guard {
             None => {
                 self.counters.l2_misses += 1;
                 let shape = shape.map(|info| (&buffer[..fingerprint_len], info.cacheable));
-                let evaluation = self.bench(class).evaluate(text, shape);
-                self.try_out(class, text, shape, &evaluation);
+                let mut evaluation = self.bench(class).evaluate(text, shape);
+                self.try_out(class, text, shape, &mut evaluation);
                 self.counters.parse_failures += u64::from(evaluation.reading.refusal.is_some());
                 self.learn(text, shape, class, id, &evaluation);
                 // What was rewritten, or could not be, is this text and no other of its shape.

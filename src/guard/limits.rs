@@ -1,5 +1,6 @@
 //! What a statement may cost at most: `action = "limit"`, or `limit` beside another action.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A bound, and the rule (an index into the policies' rules) that set it.
@@ -22,6 +23,22 @@ pub enum Per {
     /// The client's address.
     Address,
     Fingerprint,
+}
+
+impl Per {
+    /// As policies call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::User => "user",
+            Self::Database => "database",
+            Self::Application => "application",
+            Self::Client => "client",
+            Self::Address => "address",
+            Self::Fingerprint => "fingerprint",
+        }
+    }
 }
 
 /// So many statements in so long.
@@ -53,12 +70,20 @@ pub struct Limits {
     pub rates: Box<[Bound<Rate>]>,
     /// A statement beyond it waits for its turn to the queue deadline, then 53300.
     pub concurrency: Box<[Bound<Concurrency>]>,
+    /// Of the rules that set them, so that a name stays right when other policies have come.
+    pub names: Box<[(u32, Arc<str>)]>,
 }
 
 impl Limits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.without_rules() == Self::default()
+    }
+
+    /// The rule with that number.
+    #[must_use]
+    pub fn name(&self, rule: u32) -> &str {
+        self.names.iter().find(|(known, _)| *known == rule).map_or("", |(_, name)| name)
     }
 
     /// The same bounds, whichever rules set them: to compare those of two versions of the policies.
@@ -73,11 +98,15 @@ impl Limits {
             bytes: self.bytes.as_ref().map(plain),
             rates: self.rates.iter().map(plain).collect(),
             concurrency: self.concurrency.iter().map(plain).collect(),
+            names: Box::default(),
         }
     }
 
     /// Bytes that it keeps alive.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.rates) + size_of_val(&*self.concurrency)
+        size_of::<Self>()
+            + size_of_val(&*self.rates)
+            + size_of_val(&*self.concurrency)
+            + size_of_val(&*self.names)
     }
 }

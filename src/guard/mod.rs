@@ -198,6 +198,8 @@ pub struct Judgement {
     /// The verdict depends on what changes from run to run: this one leaves out the rules that do, and [`settle`] asks
     /// them. A block that stands here already holds whatever they say.
     pub live: Option<Arc<Live>>,
+    /// What a canary says of it, where either is asked again at each run: [`Guard::try_run`].
+    pub canary: Option<Arc<Judgement>>,
     /// What it may cost at most.
     pub limits: Option<Arc<Limits>>,
     /// Settings to put in force for the transaction it runs in, in order.

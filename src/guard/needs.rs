@@ -15,6 +15,10 @@ pub struct Needs {
     pub time: bool,
     pub params: bool,
     pub share: bool,
+    /// Some rule has a rate or a cap on concurrency.
+    pub turns: bool,
+    /// Some rule speaks of clients that are silent.
+    pub silence: bool,
 }
 
 impl Needs {
@@ -27,6 +31,20 @@ impl Needs {
             time: policies.reads_time(),
             params: policies.reads_params(),
             share: policies.reads_share(),
+            turns: policies.counts_turns(),
+            silence: policies.watches_silence(),
+        }
+    }
+
+    /// What either of two versions reads.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            session: self.session | other.session,
+            repeats: self.repeats | other.repeats,
+            time: self.time | other.time,
+            params: self.params | other.params,
+            share: self.share | other.share,
+            ..self
         }
     }
 }
@@ -34,11 +52,16 @@ impl Needs {
 impl Guard {
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
-        self.needs = Needs::of(&policies);
         self.keyed = Keyed::of(&policies);
         self.policies = policies;
+        self.needs = self.all_needs();
         self.generation += 1;
         self.forget();
+    }
+
+    pub(super) fn all_needs(&self) -> Needs {
+        let needs = Needs::of(&self.policies);
+        self.shadow.as_ref().map_or(needs, |shadow| needs.and(Needs::of(&shadow.policies)))
     }
 
     /// What a session must keep for the policies.

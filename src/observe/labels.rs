@@ -35,13 +35,23 @@ pub struct RuleLabel {
 /// From the rule numbers of one set of policies to counters that outlive it. Made by
 /// [`Meters::rules`](super::Meters::rules) at load; travels with the policies.
 #[derive(Clone, Debug, Default)]
-pub struct RuleMap(Arc<[Slot]>);
+pub struct RuleMap(Arc<[(Slot, Arc<str>)]>);
 
 impl RuleMap {
     #[inline]
     #[must_use]
     pub fn slot(&self, rule: u32) -> Slot {
-        self.0.get(rule as usize).copied().unwrap_or_default()
+        self.0.get(rule as usize).map(|(slot, _)| *slot).unwrap_or_default()
+    }
+
+    /// The number here of a rule that had this one, perhaps in other policies; one that is gone counts as `other`.
+    #[must_use]
+    pub fn number(&self, rule: u32, name: &str) -> u32 {
+        if self.0.get(rule as usize).is_some_and(|(_, known)| **known == *name) {
+            return rule;
+        }
+        let at = self.0.iter().position(|(_, known)| **known == *name);
+        at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
     }
 }
 
@@ -108,15 +118,16 @@ impl Labels {
         let mut state = locked(&self.state);
         let slots = rules.iter().map(|rule| {
             let name = cut(&rule.name, MAX_LABEL);
-            if let Some(slot) = state.rules.iter().position(|known| *known.name == *name) {
+            let slot = if let Some(slot) = state.rules.iter().position(|known| *known.name == *name) {
                 state.rules[slot].clone_from(&RuleLabel { name: name.into(), ..rule.clone() });
-                return Slot(slot as u32);
-            }
-            if state.rules.len() >= Self::MAX_RULES {
-                return Slot::default();
-            }
-            state.rules.push(RuleLabel { name: name.into(), ..rule.clone() });
-            Slot(state.rules.len() as u32 - 1)
+                Slot(slot as u32)
+            } else if state.rules.len() >= Self::MAX_RULES {
+                Slot::default()
+            } else {
+                state.rules.push(RuleLabel { name: name.into(), ..rule.clone() });
+                Slot(state.rules.len() as u32 - 1)
+            };
+            (slot, Arc::clone(&rule.name))
         });
         RuleMap(slots.collect())
     }

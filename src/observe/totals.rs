@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::counters::{BUCKETS, Cell, Histogram, KINDS, PoolMeter, ThreadMeters, Timeout};
 use super::labels::Slot;
 use super::locked;
-use super::rules::{CELLS, SLOTS_PER_CHUNK};
+use super::rules::{CELLS, SLOTS_PER_CHUNK, VERDICTS};
 use crate::guard::Effects;
+use crate::session::Limit;
 
 /// A histogram summed over threads. `buckets` are not cumulative.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,20 @@ pub struct Totals {
     pub client_logins: [u64; 2],
     pub plans: [u64; 3],
     pub timeouts: [u64; Timeout::LABELS.len()],
+}
+
+impl Totals {
+    /// How often a rule matched, whatever followed.
+    #[must_use]
+    pub fn hits(&self, slot: Slot) -> u64 {
+        self.verdicts.get(&slot).map_or(0, |cells| cells.iter().take(VERDICTS).sum())
+    }
+
+    /// How often a statement met this limit of a rule.
+    #[must_use]
+    pub fn limited(&self, slot: Slot, limit: Limit) -> u64 {
+        self.verdicts.get(&slot).and_then(|cells| cells.get(VERDICTS + limit as usize)).copied().unwrap_or(0)
+    }
 }
 
 fn sum<const N: usize>(totals: &mut [u64; N], cells: &[Cell; N]) {

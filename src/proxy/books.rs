@@ -157,8 +157,9 @@ impl Ledger for Books<'_> {
         client_key(&class.user, application, &address)
     }
 
-    fn limited(&mut self, rule: u32, limit: Limit) {
-        self.thread.meters.limited(&self.thread.rules.borrow(), rule, limit);
+    fn limited(&mut self, rule: u32, name: &str, limit: Limit) {
+        let rules = self.thread.rules.borrow();
+        self.thread.meters.limited(&rules, rules.number(rule, name), limit);
     }
 
     fn plan(&mut self, key: &PlanKey, judgement: &Arc<Judgement>) -> Planned {

@@ -15,6 +15,8 @@ pub(super) enum Closed {
     Shutdown,
     /// An administrator ended it.
     Killed,
+    /// A policy ended it.
+    Policy,
     /// It took too long.
     Timeout(Timeout),
 }
@@ -28,6 +30,7 @@ impl Closed {
             Self::Server => "the server connection was lost",
             Self::Shutdown => "shutting down",
             Self::Killed => "an administrator ended it (KILL_CLIENT)",
+            Self::Policy => "a policy ended it",
             Self::Timeout(timeout) => timeout.setting(),
         }
     }

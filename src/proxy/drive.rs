@@ -188,7 +188,7 @@ impl Drive {
         let mut idle = self.server.is_none();
         for _ in 0..READS_PER_TURN {
             if self.mailbox.has_mail() {
-                self.open_mail()?;
+                self.open_mail(work)?;
             }
             let client_takes = self.client.drain(cx).map_err(|_| Event::Closed(Closed::Client))?;
             let server_takes = match &mut self.server {

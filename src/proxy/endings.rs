@@ -5,18 +5,24 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::drive::{Closed, Drive, Event};
+use super::thread::Work;
 use crate::observe::counters::ClientState;
 use crate::pool::{NOBODY, Server, open};
 use crate::session::Fatal;
 use crate::wire::{backend, reply, sqlstate};
 
 impl Drive {
-    pub(super) fn open_mail(&mut self) -> Result<(), Event> {
+    pub(super) fn open_mail(&mut self, work: &mut Work) -> Result<(), Event> {
         if self.mailbox.take_cancel() {
             return Err(Event::Cancel);
         }
         if let Some(timeout) = self.take_timeout() {
             return Err(Event::Timeout(timeout));
+        }
+        if self.mailbox.take_look()
+            && let Some(closed) = self.look_at_silence(work)
+        {
+            return Err(Event::Closed(closed));
         }
         if self.mailbox.killed() {
             return Err(Event::Closed(Closed::Killed));

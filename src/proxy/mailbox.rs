@@ -11,6 +11,7 @@ const CANCEL: u8 = 1;
 const SHUTDOWN: u8 = 2;
 const KILL: u8 = 4;
 const TIMEOUT: u8 = 8;
+const LOOK: u8 = 16;
 
 /// One client's, found by the process id it was given at login.
 pub struct Mailbox {
@@ -54,7 +55,7 @@ impl Mailbox {
     #[inline]
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | KILL | TIMEOUT) != 0
+        self.flags.load(Ordering::Relaxed) & (CANCEL | SHUTDOWN | KILL | TIMEOUT | LOOK) != 0
     }
 
     #[must_use]
@@ -65,6 +66,12 @@ impl Mailbox {
     #[must_use]
     pub fn take_timeout(&self) -> bool {
         self.flags.fetch_and(!TIMEOUT, Ordering::SeqCst) & TIMEOUT != 0
+    }
+
+    #[must_use]
+    pub fn take_look(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & LOOK != 0
+            && self.flags.fetch_and(!LOOK, Ordering::SeqCst) & LOOK != 0
     }
 
     #[must_use]
@@ -95,6 +102,11 @@ impl Mailbox {
     /// Tells the task that a time has run out.
     pub fn time_out(&self) {
         self.post(TIMEOUT);
+    }
+
+    /// Asks the task to look at itself.
+    pub fn look(&self) {
+        self.post(LOOK);
     }
 
     fn post(&self, flag: u8) {

@@ -23,14 +23,17 @@ mod drive;
 mod endings;
 /// Waiting for a server.
 mod acquire;
-/// Rates and concurrency of statements.
+/// What is known of plans.
 pub mod planner;
 mod query_log;
-mod throttle;
+/// Rates and concurrency of statements.
+pub mod throttle;
 /// Waiting for a turn under them, and the time a statement may take.
 mod turn;
 /// Who waits and goes.
 mod vigil;
+/// Who holds a server and says nothing.
+mod silence;
 /// How long clients may take.
 mod deadlines;
 /// How many clients there are of a kind.

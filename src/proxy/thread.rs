@@ -59,6 +59,8 @@ pub struct Shared {
     /// Clients that are being turned away, and may take a moment each.
     pub(super) turning_away: Semaphore,
     pub(super) client_log: Limiter,
+    /// Of lines about clients that are silent.
+    pub(super) silence_log: Limiter,
     pub buffered: Account,
     pub throttles: Throttles,
     pub draining: AtomicBool,
@@ -218,6 +220,7 @@ impl Shared {
             crowd: Crowd::default(),
             turning_away: Semaphore::new(TURNING_AWAY),
             client_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
+            silence_log: Limiter::new(client_log::BOUND.0, client_log::BOUND.1),
             buffered: Account::new(limit(settings.limits.max_buffered_bytes.0)),
             throttles: Throttles::new(settings.limits.max_counted_values, parts.seed),
             max_statement_bytes: limit(settings.guard.max_statement_bytes.0),

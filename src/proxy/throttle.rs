@@ -19,16 +19,51 @@ use crate::session::{Admission, Ask, Count, Ticket};
 const SEARCH: Duration = Duration::from_secs(1);
 /// Where all go that find no place of their own.
 const SHARED: u64 = 1 << 63;
+/// Tells caps on concurrency from rates of the same rule.
+const CAPS: u64 = 1 << 62;
+
+/// Where a count is kept.
+fn place(key: u64, count: Count) -> u64 {
+    match count {
+        Count::Rate(_) => key & !CAPS,
+        Count::Concurrency(_) => key | CAPS,
+    }
+}
 
 /// All counts, by what they count.
 pub struct Throttles {
     gates: DashMap<u64, Arc<Gate>, ahash::RandomState>,
+    /// What keys stand for, for the console.
+    labels: DashMap<u64, Label, ahash::RandomState>,
     hasher: ahash::RandomState,
     most: usize,
     held: AtomicUsize,
     started: Instant,
     /// When the table was searched last, in nanoseconds.
     searched: AtomicU64,
+}
+
+/// What one count is of.
+#[derive(Clone, Debug)]
+struct Label {
+    rule: Box<str>,
+    per: Per,
+    value: Box<[u8]>,
+}
+
+/// A count, as the console shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub rule: String,
+    pub per: &'static str,
+    /// Whose: a name, an address, the number of a client or a fingerprint; empty for all.
+    pub of: String,
+    pub count: Count,
+    /// Statements that run, or tokens that are spent.
+    pub used: u64,
+    pub waiting: usize,
+    /// Since this count began.
+    pub refused: u64,
 }
 
 /// One count.
@@ -39,6 +74,24 @@ struct Gate {
     places: Arc<Semaphore>,
     /// Of a rate: when the last of its tokens is used up, in nanoseconds; each statement moves it on.
     until: AtomicU64,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+}
+
+/// Counts one that waits, for as long as it does.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Gate {
@@ -47,7 +100,13 @@ impl Gate {
             Count::Concurrency(c) => (c.most as usize).min(Semaphore::MAX_PERMITS),
             Count::Rate(_) => 0,
         };
-        Self { ask, places: Arc::new(Semaphore::new(places)), until: AtomicU64::new(0) }
+        Self {
+            ask,
+            places: Arc::new(Semaphore::new(places)),
+            until: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+        }
     }
 
     /// A token bucket of `count`, filled within `within`: takes one.
@@ -67,10 +126,42 @@ impl Gate {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| Some(until.saturating_sub(each)));
     }
 
+    fn used(&self, now: u64) -> u64 {
+        match self.ask {
+            Count::Rate(rate) => {
+                let (_, each) = pace(rate);
+                self.until.load(Ordering::Acquire).saturating_sub(now).div_ceil(each.max(1))
+            }
+            Count::Concurrency(c) => u64::from(c.most).saturating_sub(self.places.available_permits() as u64),
+        }
+    }
+
     fn is_idle(&self, now: u64) -> bool {
         match self.ask {
             Count::Rate(_) => self.until.load(Ordering::Acquire) <= now,
             Count::Concurrency(c) => self.places.available_permits() >= c.most as usize,
+        }
+    }
+}
+
+/// Instead of a value.
+const OTHERS: &[u8] = b"\0";
+
+/// What tells the counts of a rule apart, for people.
+fn value(per: Per, value: &[u8]) -> String {
+    if value == OTHERS {
+        return "(others)".to_owned();
+    }
+    match per {
+        Per::Rule => String::new(),
+        Per::User | Per::Database | Per::Application => String::from_utf8_lossy(value).into_owned(),
+        Per::Client => value.try_into().map(|n| u64::from_be_bytes(n).to_string()).unwrap_or_default(),
+        Per::Address => value
+            .try_into()
+            .map(|octets: [u8; 16]| std::net::IpAddr::from(octets).to_canonical().to_string())
+            .unwrap_or_default(),
+        Per::Fingerprint => {
+            value.try_into().map(|n| format!("{:016x}", u64::from_be_bytes(n))).unwrap_or_default()
         }
     }
 }
@@ -88,6 +179,7 @@ impl Throttles {
         let hasher = ahash::RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
             gates: DashMap::with_hasher(hasher.clone()),
+            labels: DashMap::with_hasher(hasher.clone()),
             hasher,
             most,
             held: AtomicUsize::new(0),
@@ -102,7 +194,50 @@ impl Throttles {
         hash.write(rule.as_bytes());
         hash.write_u8(per as u8);
         hash.write(value);
-        hash.finish() & !SHARED
+        let key = hash.finish() & !(SHARED | CAPS);
+        if !self.labels.contains_key(&key) && self.labels.len() < self.most {
+            self.labels.insert(key, Label { rule: rule.into(), per, value: value.into() });
+        }
+        key
+    }
+
+    /// What is counted now, those that wait first; at most so many.
+    pub fn counted(&self, most: usize) -> Vec<Counted> {
+        let now = self.now();
+        let mut all: Vec<(u64, Arc<Gate>)> =
+            self.gates.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect();
+        let used = |gate: &Gate| (gate.waiting.load(Ordering::Relaxed), gate.used(now));
+        all.sort_by_cached_key(|(key, gate)| (std::cmp::Reverse(used(gate)), *key));
+        all.truncate(most);
+        let mut rows: Vec<Counted> = all.into_iter().map(|(key, gate)| self.shown(key, &gate, now)).collect();
+        rows.sort_by(|a, b| (&a.rule, &a.of).cmp(&(&b.rule, &b.of)));
+        rows
+    }
+
+    fn shown(&self, key: u64, gate: &Gate, now: u64) -> Counted {
+        let label = self.labels.get(&(key & !CAPS)).map(|label| label.clone());
+        let per = match gate.ask {
+            Count::Rate(rate) => rate.per,
+            Count::Concurrency(concurrency) => concurrency.per,
+        };
+        let (rule, of) = match label {
+            Some(label) => (label.rule.into(), value(label.per, &label.value)),
+            None => (String::new(), "(others)".to_owned()),
+        };
+        Counted {
+            rule,
+            per: per.name(),
+            of,
+            count: gate.ask,
+            used: gate.used(now),
+            waiting: gate.waiting.load(Ordering::Relaxed),
+            refused: gate.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// One that waited got no place in time.
+    pub(super) fn missed(&self, ask: &Ask) {
+        self.gate(ask).refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Since the start.
@@ -122,14 +257,18 @@ impl Throttles {
     /// The count of a key. Where the table is full of keys in use, new ones of a rule share one: what is too many to
     /// be counted apart is not let off.
     fn gate(&self, ask: &Ask) -> Arc<Gate> {
-        if let Some(gate) = self.gates.get(&ask.key).filter(|gate| gate.ask == ask.count) {
+        let mut key = place(ask.key, ask.count);
+        if let Some(gate) = self.gates.get(&key).filter(|gate| gate.ask == ask.count) {
             return Arc::clone(&gate);
         }
-        let mut key = ask.key;
         if self.keys() >= self.most && !self.gates.contains_key(&key) {
             self.search();
             if self.keys() >= self.most {
-                key = SHARED | u64::from(ask.rule);
+                let shared = SHARED | u64::from(ask.rule);
+                key = place(shared, ask.count);
+                if let Some(label) = self.labels.get(&ask.key).map(|label| label.clone()) {
+                    self.labels.insert(shared, Label { value: OTHERS.into(), ..label });
+                }
             }
         }
         match self.gates.entry(key) {
@@ -166,6 +305,7 @@ impl Throttles {
             }
             used
         });
+        self.labels.retain(|key, _| [*key, key | CAPS].iter().any(|key| self.gates.contains_key(key)));
     }
 
     /// See [`crate::session::Ledger::admit`].
@@ -180,6 +320,7 @@ impl Throttles {
             match ask.count {
                 Count::Rate(rate) if gate.take(rate, now) => taken.push((gate, rate)),
                 Count::Rate(_) => {
+                    gate.refused.fetch_add(1, Ordering::Relaxed);
                     give_back(taken);
                     return Admission::Refused(at);
                 }
@@ -200,6 +341,7 @@ impl Throttles {
             if let Count::Concurrency(Concurrency { .. }) = ask.count {
                 waits.set(at);
                 let gate = self.gate(ask);
+                let _waits = Waits::new(&gate.waiting);
                 places.push(Arc::clone(&gate.places).acquire_owned().await.ok()?);
             }
         }
@@ -243,6 +385,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_and_a_cap_of_one_rule_count_side_by_side() {
+        let t = throttles(10);
+        let key = t.key("both", Per::User, b"ann");
+        let held = goes(t.admit(&[rate(key, 2), cap(key, 1)]));
+        assert!(held.is_some());
+        assert!(matches!(t.admit(&[rate(key, 2), cap(key, 1)]), Admission::Waits));
+        assert!(matches!(t.admit(&[rate(key, 2), cap(key, 1)]), Admission::Refused(0)));
+        assert_eq!(t.counted(10).len(), 2);
+        drop(held);
+    }
+
+    #[test]
     fn a_place_that_was_not_needed_comes_back_at_once() {
         let t = throttles(10);
         let held = goes(t.admit(&[cap(2, 1)]));
@@ -282,6 +436,24 @@ mod tests {
         t.searched.store(0, Ordering::Release);
         assert!(goes(t.admit(&[cap(12, 1)])).is_some());
         assert!(t.keys() <= 2, "{}", t.keys());
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_can_be_seen() {
+        let t = throttles(10);
+        let of_ann = t.key("few", Per::User, b"ann");
+        let of_nowhere = t.key("seldom", Per::Address, &[0; 16]);
+        let held = goes(t.admit(&[cap(of_ann, 2)]));
+        assert!(goes(t.admit(&[rate(of_nowhere, 1)])).is_none());
+        assert!(matches!(t.admit(&[rate(of_nowhere, 1)]), Admission::Refused(0)));
+        t.missed(&cap(of_ann, 2));
+        let shown = t.counted(10);
+        let of =
+            |at: usize| (shown[at].rule.as_str(), shown[at].of.as_str(), shown[at].used, shown[at].refused);
+        assert_eq!((of(0), of(1)), (("few", "ann", 1, 1), ("seldom", "::", 1, 1)));
+        assert_eq!(t.counted(1).len(), 1);
+        drop(held);
+        assert_eq!(t.counted(10)[0].used, 0);
     }
 
     #[tokio::test]

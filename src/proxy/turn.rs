@@ -69,7 +69,10 @@ impl Drive {
             Denied::Timeout | Denied::Open(_) => {
                 self.thread.meters.timeout(Timeout::QueryWait);
                 match asks.get(waits.get()) {
-                    Some(ask) => self.session.miss_turn(*ask, started.elapsed()),
+                    Some(ask) => {
+                        shared.throttles.missed(ask);
+                        self.session.miss_turn(*ask, started.elapsed());
+                    }
                     None => return Acquired::Goes,
                 }
             }

@@ -1,5 +1,5 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, catalogs, cache counters, statements learned, plans.
+//! minimum, catalogs, cache counters, statements learned, plans, clients that are silent.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::deadlines;
 use super::policies;
+use super::silence;
 use super::thread::Thread;
 use crate::pool::{KeyPool, Node, open};
 
@@ -32,6 +33,7 @@ async fn chores(thread: Rc<Thread>) {
         thread.hand_on_learned();
         thread.follow_planner();
         policies::report(&thread);
+        silence::look_around(&thread);
     }
 }
 

@@ -170,7 +170,12 @@ impl Backend {
             }
             b'C' | b'I' | b's' => self.complete(tag, body, s, ledger)?,
             b't' if self.repaired && std::mem::take(&mut self.described) => return Ok(Show::Hide),
-            b't' => self.described = true,
+            b't' => {
+                self.described = true;
+                if let Some(Expect::Describe(Some(told))) = self.queue.front() {
+                    s.note_types(told, body);
+                }
+            }
             b'G' | b'W' => self.copy_begins(),
             b'T' | b'n' | b'D' | b'd' | b'c' | b'H' | b'V' | b'K' | b'v' => {}
             _ => return Err(Desync("unknown message")),
@@ -247,6 +252,9 @@ impl Backend {
     ) -> Result<(), Desync> {
         if tag == b'C' {
             self.rows += view::rows(body);
+            if let Some(history) = s.history.as_deref_mut() {
+                history.done(body, l.clock());
+            }
             match body {
                 b"DISCARD ALL\0" => {
                     self.sql.clear();

@@ -35,13 +35,18 @@ impl Session {
         let named =
             if bind.statement.is_empty() { self.unnamed.clone() } else { self.lookup(bind.statement) };
         let Some(mut named) = named else { return Ok(self.bind_unknown(env, bind.statement, t)) };
+        let anew = named.generation != env.guard.generation();
+        if anew {
+            named.judgement = self.judge(env, named.own_text());
+            self.restate_as_judged(env, &mut named);
+        }
         if let Some(flow) = self.columns_may_differ(&named, t) {
             return Ok(flow);
         }
-        if let Some(stop) = self.judge_bind(bind.statement, &mut named, bind.rest, env, t) {
+        if let Some(stop) = self.judge_bind((bind.statement, anew), &mut named, bind.rest, env, t) {
             return Ok(stop);
         }
-        if named.judgement.live.is_some()
+        if (named.judgement.live.is_some() || named.judgement.canary.is_some())
             && let Some(flow) = self.ask_at_bind(env, &mut named, bind.rest, t)
         {
             return Ok(flow);
@@ -84,17 +89,12 @@ impl Session {
     /// by policies that came since.
     fn judge_bind<L: Ledger>(
         &mut self,
-        name: &[u8],
+        (name, anew): (&[u8], bool),
         named: &mut Named,
         rest: &[u8],
         env: &mut Env<'_, L>,
         t: &mut Turn<'_, '_>,
     ) -> Option<Flow> {
-        let generation = env.guard.generation();
-        let anew = named.generation != generation;
-        if anew {
-            named.judgement = self.judge(env, named.statement.text());
-        }
         // What is blocked only now stays prepared, and is refused each time.
         let blocked = named.judgement.action == Action::Block;
         if !anew && !blocked && named.judgement.like_params.is_empty() {
@@ -104,7 +104,7 @@ impl Session {
             return Some(Flow::Short);
         }
         if anew {
-            self.judged_anew(name, &named.judgement, generation);
+            self.judged_anew(name, named, env.guard.generation());
         }
         named.judgement = with_values(&named.judgement, rest, t.whole());
         env.ledger.judged(&named.judgement);

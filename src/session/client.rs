@@ -10,12 +10,14 @@ use super::encoding::Wide;
 use super::expect::{Expect, Refusal};
 use super::history::History;
 use super::limits::{Halt, Limited, Who, is_bounded};
+use super::materialise::renames;
 use super::names::{Named, Names};
 use super::outlet::Outlet;
 use super::pins::Restores;
 use super::planning::{Form, PlanTerms};
 use super::probe::Touched;
 use super::repair::Batch;
+use super::rewrite::sent;
 use super::sql_names::SqlNames;
 use super::statement::Interner;
 use super::turn::{Flow, Turn};
@@ -393,7 +395,7 @@ impl Session {
         let text = frontend::query(t.body()).unwrap_or_default();
         let run = env.ledger.wants().plain(judgement, text, env.guard.policies());
         self.note_run(env, judgement, text, text);
-        self.will_run(env.ledger, judgement, text, t);
+        self.will_run(env.ledger, judgement, sent(judgement, text), t);
         self.impose(judgement, t);
         self.materialise(judgement, t);
         self.set_unnamed(None, t);
@@ -413,51 +415,19 @@ impl Session {
             }
         }
         self.deallocates(judgement, t);
-        self.watch(env, judgement, None, t);
-        if self.rest == 0 {
+        self.watch(judgement, None, t);
+        if renames(judgement) {
+            self.postponed = true;
+        } else if self.rest == 0 {
             self.tidy_up(t);
         }
-    }
-
-    fn function_call<L: Ledger>(
-        &mut self,
-        env: &mut Env<'_, L>,
-        t: &mut Turn<'_, '_>,
-    ) -> Result<Flow, Fatal> {
-        let judgement = env.guard.judge_function_call(t.header.total, &self.class);
-        let mut refusal = self.refusal(&judgement);
-        let Some(link) = t.link.as_deref_mut() else {
-            refusal = refusal.or_else(|| self.take_declined());
-            let Some(refusal) = refusal else { return Ok(Flow::Stop(Step::Server(Lane::Primary))) };
-            self.note_refused(env, &judgement, &refusal, &[]);
-            refusal.encode(t.down);
-            reply::ready_for_query(t.down, b'I');
-            self.stream(t, false);
-            return Ok(Flow::Done);
-        };
-        if link.lane != Lane::Primary && link.must_leave() {
-            return Ok(Flow::Stop(Step::Wait));
-        }
-        env.ledger.judged(&judgement);
-        if let Some(refusal) = refusal {
-            self.note_refused(env, &judgement, &refusal, &[]);
-            self.poison(refusal, t);
-            self.stream(t, false);
-        } else {
-            self.takes_effect(env.ledger, &judgement, t);
-            if let Some(link) = t.link.as_deref_mut() {
-                link.unsynced = false;
-                link.expect_end(Expect::Query(judgement.into()));
-            }
-            self.stream(t, true);
-        }
-        Ok(Flow::Done)
     }
 
     fn sync(&mut self, t: &mut Turn<'_, '_>) -> Result<Flow, Fatal> {
         if t.header.total != HEADER {
             return Err(MALFORMED);
         }
+        self.forgo();
         let skipped = std::mem::take(&mut self.skipping);
         match t.link.as_deref_mut() {
             None => reply::ready_for_query(t.down, b'I'),

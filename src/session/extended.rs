@@ -3,6 +3,7 @@
 //! A client's statement names are its own. Servers know a statement by our name for its text and types, so a
 //! statement prepared through one server runs on any other: where it is missing, a hidden Parse goes first.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Ledger;
@@ -66,16 +67,13 @@ impl Session {
             return Ok(Flow::Done);
         }
         let tail = rewrite::tail(&judgement, parse.tail);
-        let (statement, seen) = if self.is_uncertain() {
-            (env.statements.apart(&tail), false)
-        } else {
-            env.statements.get(self.reads_under(&judgement), &tail)
-        };
+        let own = matches!(tail, Cow::Owned(_)).then(|| parse.tail.into());
+        let (statement, seen) = self.statement(env, &judgement, &tail);
         let reused =
             seen && parse.name.is_empty() && env.reuse_unnamed && self.may_reuse(&judgement, &statement, t);
         let generation = env.guard.generation();
         let told = (!parse.name.is_empty()).then(Arc::default);
-        let named = Named { statement, judgement, generation, serial: 0, reused, told };
+        let named = Named { statement, judgement, own, generation, serial: 0, reused, told, types: None };
         if !parse.name.is_empty()
             && let Some(refusal) = self.over_budget(env.prepared_bytes, &named, parse.name)
         {
@@ -271,7 +269,6 @@ impl Session {
                 Err(Halt::Stop(step)) => return Ok(Flow::Stop(step)),
                 Err(Halt::Refused(refusal)) => {
                     env.ledger.refused(judgement, &self.settings, refusal.sqlstate());
-                    self.forgo();
                     self.refuse(refusal, t);
                     return Ok(Flow::Done);
                 }
@@ -287,7 +284,7 @@ impl Session {
             if !judgement.prepared.is_empty() {
                 self.deallocates(&judgement, t);
             }
-            self.watch(env, &judgement, Some(portal), t);
+            self.watch(&judgement, Some(portal), t);
         }
         self.ran_in_batch = true;
         Ok(Flow::Done)
@@ -297,6 +294,7 @@ impl Session {
     /// its Sync is dropped, and a transaction that is open fails on the server, too.
     pub(super) fn refuse(&mut self, refusal: Refusal, t: &mut Turn<'_, '_>) {
         self.skipping = true;
+        self.forgo();
         match t.link.as_deref_mut() {
             Some(link) if !link.idle() => {
                 link.queue.push_back(Expect::Poison { refusal, query: false });
@@ -326,6 +324,11 @@ impl Session {
                 }
                 if self.refused_at_once(env, t) {
                     return Some(Flow::Done);
+                }
+                if env.guard.needs().turns
+                    && let Some(flow) = self.turn_ahead(env, t)
+                {
+                    return Some(flow);
                 }
                 Some(Flow::Stop(Step::Server(self.batch_lane(env, t.left))))
             }
@@ -371,7 +374,7 @@ impl Session {
                     Some(bind) if bind.statement.is_empty() => continue,
                     Some(bind) => match self.lookup(bind.statement) {
                         Some(named) if named.generation != env.guard.generation() => {
-                            self.judge(env, named.statement.text()).lane
+                            self.judge(env, named.own_text()).lane
                         }
                         Some(named) => named.judgement.lane,
                         None => return Lane::Primary,

@@ -10,9 +10,9 @@ use super::bind::BIND_LOOK_MAX;
 use super::client::{Env, Mode, Session};
 use super::names::Named;
 use super::turn::{Flow, Turn};
+use super::values;
 use crate::guard::plan::Plan;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
-use crate::wire::frontend::BindValues;
 
 /// What a text with a setting of a session's or a transaction's has.
 const SETS: Effects = Effects::SETTING
@@ -33,6 +33,8 @@ pub(super) struct History {
     /// Counts transactions.
     round: u64,
     statements: u32,
+    /// A command of this answer ended the transaction, or (false) may have.
+    left: Option<bool>,
     wrote: bool,
     /// When the last answer ended.
     answered: Duration,
@@ -41,6 +43,8 @@ pub(super) struct History {
     statement_timeout: Said,
     pinned: Option<Duration>,
     seen: Vec<Seen>,
+    /// Rules that have spoken of the pause that goes on, and the generation of the policies they are of.
+    pub(super) spoken: (u32, Vec<u32>),
 }
 
 /// What texts said of a timeout last: whether there is one.
@@ -102,7 +106,7 @@ impl Session {
         params: Option<&[Option<&[u8]>]>,
         plan: Option<&Plan>,
     ) -> Arc<Judgement> {
-        if !judgement.live.as_ref().is_some_and(|live| live.reads_more()) {
+        if !judgement.live.as_ref().is_some_and(|live| live.reads_more()) && judgement.canary.is_none() {
             return judgement;
         }
         let needs = env.guard.needs();
@@ -117,10 +121,14 @@ impl Session {
             advice: plan.map(|plan| &*plan.advice),
             ..Circumstances::default()
         };
-        settle(&judgement, &around)
+        let settled = settle(&judgement, &around);
+        if judgement.canary.is_some() {
+            env.guard.try_run(&judgement, &settled, &around);
+        }
+        settled
     }
 
-    fn facts(&mut self, now: Duration, fingerprint: u64, values: u64) -> SessionFacts {
+    pub(super) fn facts(&mut self, now: Duration, fingerprint: u64, values: u64) -> SessionFacts {
         let pins = self.pins();
         let in_force = |name: &str| self.settings.get(name).is_some_and(|value| !is_off(value));
         let (lock, statement) = (in_force("lock_timeout"), in_force("statement_timeout"));
@@ -161,6 +169,7 @@ impl Session {
         }
         let now = env.ledger.clock();
         let history = self.history.get_or_insert_default();
+        history.spoken.1.clear();
         if history.began.is_some() {
             history.statements += 1;
             history.wrote |=
@@ -192,9 +201,11 @@ impl Session {
             Ok(weighed) => weighed,
             Err(stop) => return Some(stop),
         };
-        let mut params = Vec::new();
-        let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
-        let settled = self.settled(env, weighed, rest, known.then_some(&params), plan.as_deref());
+        let reads = t.whole() && env.guard.needs().params;
+        let values = if reads { values::of_bind(rest, named) } else { None };
+        let params: Option<Vec<Option<&[u8]>>> =
+            values.as_ref().map(|values| values.iter().map(Option::as_deref).collect());
+        let settled = self.settled(env, weighed, rest, params.as_deref(), plan.as_deref());
         // Where more than the plan is asked for, another judgement may say the same.
         let open = settled.live.is_some() && settled.hits == named.judgement.hits;
         if open || Arc::ptr_eq(&settled, &named.judgement) {
@@ -212,23 +223,21 @@ impl Session {
     }
 }
 
-/// The values of a whole Bind, if all of them are in text format.
-pub(super) fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
-    let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-    let Some(formats) = word(0) else { return false };
-    if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {
-        return false;
-    }
-    let Some(mut values) = BindValues::of(rest) else { return false };
-    params.extend(values.by_ref());
-    values.is_done()
-}
-
 impl History {
     fn begin(&mut self, now: Duration) {
         (self.began, self.answered) = (Some(now), now);
         (self.statements, self.wrote) = (0, false);
         self.round += 1;
+    }
+
+    /// A client is found at rest: what was not followed counts from now on.
+    pub(super) fn found(&mut self, status: u8, pinned: bool, now: Duration) {
+        if status != b'I' && self.began.is_none() {
+            self.begin(now);
+        }
+        if pinned && self.pinned.is_none() {
+            self.pinned = Some(now);
+        }
     }
 
     fn note(&mut self, fingerprint: u64, values: u64, now: Duration) {
@@ -253,9 +262,23 @@ impl History {
         (self.lock_timeout.session, self.statement_timeout.session) = (None, None);
     }
 
+    /// A command is done. `COMMIT; BEGIN` in one text, or `AND CHAIN`, is another transaction, and no ReadyForQuery tells
+    /// of it; `ROLLBACK` may be one to a savepoint.
+    pub(super) fn done(&mut self, tag: &[u8], now: Duration) {
+        match tag {
+            b"COMMIT\0" => self.left = Some(true),
+            b"ROLLBACK\0" => self.left = self.left.or(Some(false)),
+            b"BEGIN\0" | b"START TRANSACTION\0" if self.left.take().is_some() => self.begin(now),
+            _ => {}
+        }
+    }
+
     /// A ReadyForQuery of the client's.
     pub(super) fn answered(&mut self, status: u8, now: Duration, pinned: bool) {
         self.answered = now;
+        if self.left.take() == Some(true) && status != b'I' {
+            self.begin(now);
+        }
         match (status, self.began) {
             (b'I', _) => {
                 self.began = None;
@@ -361,6 +384,25 @@ mod tests {
         history.note(7, 1, s(100));
         history.note(7, 2, s(200));
         assert_eq!(history.seen[0].count, 1, "the whole transaction counts");
+    }
+
+    #[test]
+    fn a_transaction_that_follows_another_within_a_text_is_another() {
+        let mut history = History::default();
+        history.answered(b'T', s(5), false);
+        for (tags, began) in [
+            (&[&b"COMMIT\0"[..], b"BEGIN\0"][..], 10),
+            (&[&b"ROLLBACK\0"[..], b"BEGIN\0"][..], 20),
+            (&[&b"ROLLBACK\0"[..]][..], 20), // to a savepoint
+            (&[&b"SELECT 1\0"[..]][..], 20),
+            (&[&b"COMMIT\0"[..]][..], 50), // and chain
+        ] {
+            let now = history.answered + s(5);
+            tags.iter().for_each(|tag| history.done(tag, now));
+            history.answered(b'T', now + s(5), false);
+            let began = s(if began == 50 { 55 } else { began });
+            assert_eq!(history.began, Some(began), "{tags:?}");
+        }
     }
 
     #[test]

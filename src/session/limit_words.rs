@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use super::expect::Refusal;
 use super::limits::{Ask, Count, Limit};
-use crate::guard::policy::Policies;
 use crate::guard::{Action, Judgement, Limits};
 use crate::wire::sqlstate;
-
-pub(super) fn name(policies: &Policies, rule: u32) -> &str {
-    policies.rules().get(rule as usize).map_or("", |rule| &rule.name)
-}
 
 const FEWER: &str = "Ask for fewer rows: add a LIMIT, or a narrower WHERE.";
 
@@ -48,17 +43,11 @@ fn words(
 }
 
 /// What a client is told whose statement met a limit: in the rule's own words where it has some.
-pub(super) fn refusal(
-    policies: &Policies,
-    j: &Judgement,
-    limit: Limit,
-    waited: Duration,
-    ask: Option<Ask>,
-) -> Refusal {
+pub(super) fn refusal(j: &Judgement, limit: Limit, waited: Duration, ask: Option<Ask>) -> Refusal {
     let none = Limits::default();
     let limits = j.limits.as_deref().unwrap_or(&none);
     let (code, rule, message, hint) = words(limits, limit, waited, ask);
-    let rule = name(policies, rule);
+    let rule = limits.name(rule);
     let kind = Limit::NAMES.get(limit as usize).copied().unwrap_or_default();
     let mut detail = format!("Rule {rule} limits its {kind}, fingerprint {:016x}.", j.fingerprint);
     match j.complaints.iter().find(|c| *c.rule == *rule && c.action < Action::Block) {

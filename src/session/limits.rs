@@ -12,11 +12,10 @@ use super::Ledger;
 use super::backend::Backend;
 use super::client::{Env, Session, Step};
 use super::expect::{Expect, Refusal};
-use super::limit_words::{name, refusal};
+use super::limit_words::refusal;
 use super::names::Named;
 use super::run::Run;
 use super::turn::{Flow, Turn};
-use crate::guard::policy::Policies;
 use crate::guard::{Concurrency, Judgement, Limits, Per, Rate};
 use crate::wire::{reply, sqlstate};
 
@@ -78,8 +77,10 @@ pub struct Who {
 /// Of a session that ran a statement with limits.
 #[derive(Debug, Default)]
 pub(super) struct Limited {
-    /// The message at hand has its places; it may have to wait for its server still.
+    /// The message at hand, or the batch at hand, has its places, in these counts; it may have to wait for its server
+    /// still.
     admitted: bool,
+    asks: Vec<Ask>,
     ticket: Option<Ticket>,
     awaited: Vec<Ask>,
     /// It waited in vain.
@@ -110,7 +111,6 @@ struct Portal {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) judgement: Arc<Judgement>,
-    pub(super) policies: Arc<Policies>,
     pub(super) portal: Option<Box<[u8]>>,
     pub(super) rows: u64,
     pub(super) bytes: u64,
@@ -135,7 +135,7 @@ impl Watched {
 
     /// What the client is told.
     pub(super) fn refusal(&self, limit: Limit, done: bool) -> Refusal {
-        let mut refusal = refusal(&self.policies, &self.judgement, limit, Duration::ZERO, None);
+        let mut refusal = refusal(&self.judgement, limit, Duration::ZERO, None);
         if done && !self.judgement.read_only {
             refusal.add_detail(
                 " The statement had ended already: outside of a transaction what it wrote stays.",
@@ -143,6 +143,10 @@ impl Watched {
         }
         refusal
     }
+}
+
+fn name(judgement: &Judgement, rule: u32) -> &str {
+    judgement.limits.as_ref().map_or("", |limits| limits.name(rule))
 }
 
 /// Nothing of this is for a statement without limits.
@@ -179,29 +183,31 @@ impl Session {
             let refusal = match denied {
                 Denied::Other(refusal) => refusal,
                 Denied::Late { ask, waited } => {
-                    env.ledger.limited(ask.rule, Limit::Concurrency);
-                    refusal(env.guard.policies(), judgement, Limit::Concurrency, waited, Some(ask))
+                    env.ledger.limited(ask.rule, name(judgement, ask.rule), Limit::Concurrency);
+                    refusal(judgement, Limit::Concurrency, waited, Some(ask))
                 }
             };
             return Err(Halt::Refused(refusal));
         }
-        if limited.admitted || asks.is_empty() {
+        if asks.is_empty() || (limited.admitted && limited.asks == asks) {
             return Ok(());
         }
+        // Places that were taken ahead for another statement are of no use to this one.
+        (limited.admitted, limited.ticket) = (false, None);
         match env.ledger.admit(&asks) {
             Admission::Goes(ticket) => {
-                (limited.admitted, limited.ticket) = (true, ticket);
+                (limited.admitted, limited.ticket, limited.asks) = (true, ticket, asks);
                 Ok(())
             }
             Admission::Waits => {
+                limited.asks.clone_from(&asks);
                 limited.awaited = asks;
                 Err(Halt::Stop(Step::Turn))
             }
             Admission::Refused(at) => {
                 let Some(ask) = asks.get(at).copied() else { return Ok(()) };
-                env.ledger.limited(ask.rule, Limit::Rate);
-                let refusal =
-                    refusal(env.guard.policies(), judgement, Limit::Rate, Duration::ZERO, Some(ask));
+                env.ledger.limited(ask.rule, name(judgement, ask.rule), Limit::Rate);
+                let refusal = refusal(judgement, Limit::Rate, Duration::ZERO, Some(ask));
                 Err(Halt::Refused(refusal))
             }
         }
@@ -209,7 +215,6 @@ impl Session {
 
     fn asks<L: Ledger>(&self, env: &mut Env<'_, L>, judgement: &Judgement) -> Vec<Ask> {
         let Some(limits) = &judgement.limits else { return Vec::new() };
-        let policies = Arc::clone(env.guard.policies());
         let ask = |rule: u32, per: Per, count: Count| {
             let fingerprint = judgement.fingerprint.to_be_bytes();
             let client = env.who.client.to_be_bytes();
@@ -222,7 +227,7 @@ impl Session {
                 Per::Address => &env.who.address,
                 Per::Fingerprint => &fingerprint,
             };
-            Ask { key: env.ledger.key(name(&policies, rule), per, value), rule, count }
+            Ask { key: env.ledger.key(limits.name(rule), per, value), rule, count }
         };
         let mut asks: Vec<Ask> =
             limits.rates.iter().map(|b| ask(b.rule, b.at.per, Count::Rate(b.at))).collect();
@@ -263,13 +268,7 @@ impl Session {
     }
 
     /// The statement is on its way: it is watched from here on.
-    pub(super) fn watch<L: Ledger>(
-        &mut self,
-        env: &Env<'_, L>,
-        judgement: &Arc<Judgement>,
-        portal: Option<&[u8]>,
-        t: &mut Turn<'_, '_>,
-    ) {
+    pub(super) fn watch(&mut self, judgement: &Arc<Judgement>, portal: Option<&[u8]>, t: &mut Turn<'_, '_>) {
         if !is_bounded(judgement) {
             return;
         }
@@ -284,7 +283,6 @@ impl Session {
         link.watches += 1;
         link.watched = Some(Box::new(Watched {
             judgement: Arc::clone(judgement),
-            policies: Arc::clone(env.guard.policies()),
             portal: portal.map(Box::from),
             rows,
             bytes,
@@ -330,7 +328,8 @@ impl Session {
         let Some(link) = t.link.as_deref_mut() else { return };
         self.postponed = link.watched.is_some();
         if !self.postponed {
-            link.dematerialise(t.up);
+            let names = self.names.as_deref();
+            link.dematerialise(|name| names.is_some_and(|names| names.known.contains_key(name)), t.up);
             self.restore(t.link.as_deref_mut(), t.up);
         }
     }
@@ -367,7 +366,7 @@ impl Session {
         portal: &[u8],
         t: &mut Turn<'_, '_>,
     ) -> Option<Flow> {
-        if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() {
+        if is_bounded(&named.judgement) || named.judgement.rewrite.is_some() || named.own.is_some() {
             if let Some(stop) = self.must_be_quiet(&named.judgement, t) {
                 return Some(stop);
             }

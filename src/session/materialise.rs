@@ -73,13 +73,20 @@ impl Session {
     }
 }
 
+/// The text deallocates a name and then uses it again: what has it behind the text is known only when it has run.
+pub(super) fn renames(judgement: &Judgement) -> bool {
+    let mut gone = judgement.prepared.iter().enumerate().filter(|(_, (_, gone))| *gone);
+    gone.any(|(at, (name, _))| judgement.prepared.iter().skip(at).any(|(again, gone)| again == name && !gone))
+}
+
 impl Backend {
-    /// Behind the batch: the names are the client's alone again.
-    pub(super) fn dematerialise(&mut self, up: &mut Outlet<'_>) {
+    /// Behind the batch: the names are the client's alone again. `has`: it has a statement of the protocol by that name;
+    /// else what the server has by it is SQL's.
+    pub(super) fn dematerialise(&mut self, has: impl Fn(&[u8]) -> bool, up: &mut Outlet<'_>) {
         if self.materialised.is_empty() {
             return;
         }
-        for name in std::mem::take(&mut self.materialised) {
+        for name in std::mem::take(&mut self.materialised).into_iter().filter(|name| has(name)) {
             up.add(|v| frontend::put_statement_target(v, b'C', &name));
             self.queue.push_back(Expect::CloseHidden { id: 0, serial: 0 });
         }

@@ -19,6 +19,7 @@
 //! last Sync, and nothing left on it: settings go with the client, and what can't (temporary tables, locks, …) is
 //! asked of the server before (`probe.rs`).
 
+mod ahead;
 mod align;
 mod answers;
 mod backend;
@@ -29,6 +30,7 @@ mod copy;
 mod encoding;
 mod expect;
 mod extended;
+mod function_call;
 mod history;
 mod impose;
 mod limit_words;
@@ -48,11 +50,13 @@ mod restate;
 mod reuse;
 mod rewrite;
 mod run;
+mod silence;
 mod skip;
 mod sql_names;
 mod statement;
 mod trust;
 mod turn;
+mod values;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +68,7 @@ pub use outlet::Outlet;
 pub use overrun::Watch;
 pub use planning::{PlanAnswer, PlanQuestion, PlanTerms, plan_preamble};
 pub use run::{CUT, End, Run, Wants, Words};
+pub use silence::Silent;
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
@@ -132,6 +137,6 @@ pub trait Ledger {
     fn planned(&mut self, _key: &PlanKey, _question: &PlanQuestion, _answer: Option<&PlanAnswer>) {}
     /// To be asked beside the statement.
     fn plan_aside(&mut self, _key: &PlanKey, _question: PlanQuestion) {}
-    /// A statement met this limit of a rule.
-    fn limited(&mut self, _rule: u32, _limit: Limit) {}
+    /// A statement met this limit of a rule: its number where it was judged, and its name.
+    fn limited(&mut self, _rule: u32, _name: &str, _limit: Limit) {}
 }

@@ -18,6 +18,8 @@ use crate::wire::sqlstate;
 pub(super) struct Named {
     pub(super) statement: Arc<Statement>,
     pub(super) judgement: Arc<Judgement>,
+    /// What the client sent, once a policy had another text prepared in its place.
+    pub(super) own: Option<Arc<[u8]>>,
     /// The guard's when it was judged.
     pub(super) generation: u32,
     /// Counts this client's named Parses: one that was taken back is told from a later one of the same name.
@@ -26,6 +28,24 @@ pub(super) struct Named {
     pub(super) reused: bool,
     /// The columns the client was told; `None`: it has no name.
     pub(super) told: Option<ToldColumns>,
+    /// The types of its parameters, once the client was told of them.
+    pub(super) types: Option<Arc<[u32]>>,
+}
+
+impl Named {
+    /// The Parse message behind its name, as the client sent it.
+    pub(super) fn own_tail(&self) -> &[u8] {
+        self.own.as_deref().unwrap_or(&self.statement.tail)
+    }
+
+    /// The client's text: what is judged.
+    pub(super) fn own_text(&self) -> &[u8] {
+        self.own_tail().split(|&b| b == 0).next().unwrap_or_default()
+    }
+
+    fn bytes(&self) -> usize {
+        self.statement.tail.len() + self.own.as_ref().map_or(0, |own| own.len())
+    }
 }
 
 /// The client's named statements. Most clients have none: boxed and absent until the first.
@@ -54,13 +74,13 @@ impl ClosedName {
 
 impl Names {
     fn insert(&mut self, name: Box<[u8]>, named: Named) {
-        self.bytes += name.len() + named.statement.tail.len();
+        self.bytes += name.len() + named.bytes();
         self.known.insert(name, named);
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<(Box<[u8]>, Named)> {
         let (name, named) = self.known.remove_entry(name)?;
-        self.bytes = self.bytes.saturating_sub(name.len() + named.statement.tail.len());
+        self.bytes = self.bytes.saturating_sub(name.len() + named.bytes());
         Some((name, named))
     }
 }
@@ -76,13 +96,16 @@ impl Session {
     }
 
     /// It was judged by what holds now.
-    pub(super) fn judged_anew(&mut self, name: &[u8], judgement: &Arc<Judgement>, generation: u32) {
-        let named = match name {
-            [] => self.unnamed.as_mut(),
-            name => self.names.as_mut().and_then(|names| names.known.get_mut(name)),
-        };
-        if let Some(named) = named {
-            (named.judgement, named.generation) = (Arc::clone(judgement), generation);
+    pub(super) fn judged_anew(&mut self, name: &[u8], new: &Named, generation: u32) {
+        if name.is_empty() {
+            if let Some(named) = &mut self.unnamed {
+                *named = Named { generation, ..new.clone() };
+            }
+        } else if let Some(names) = &mut self.names
+            && let Some(named) = names.known.get_mut(name)
+        {
+            names.bytes = names.bytes.saturating_sub(named.bytes()) + new.bytes();
+            *named = Named { generation, ..new.clone() };
         }
     }
 
@@ -117,6 +140,20 @@ impl Session {
     pub(super) fn close_name(&mut self, name: &[u8]) -> Option<Box<ClosedName>> {
         let (name, named) = self.names.as_mut()?.remove(name)?;
         Some(Box::new(ClosedName { name, named }))
+    }
+
+    /// The client is told of a statement's parameters. `body`: a ParameterDescription's.
+    pub(super) fn note_types(&mut self, told: &ToldColumns, body: &[u8]) {
+        let types = body.get(2..).unwrap_or_default().chunks_exact(4);
+        if types.len() == 0 {
+            return;
+        }
+        let mut known = self.names.iter_mut().flat_map(|names| names.known.values_mut());
+        let of_it = |named: &&mut Named| named.told.as_ref().is_some_and(|other| Arc::ptr_eq(other, told));
+        if let Some(named) = known.find(of_it) {
+            let oid = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+            named.types = Some(types.map(oid).collect());
+        }
     }
 
     /// The oldest tentative name was confirmed by ParseComplete.
@@ -154,7 +191,7 @@ impl Session {
         }
         let oldest = names.tentative.front().map_or(u64::MAX, |(_, serial)| *serial);
         names.known.retain(|_, named| named.serial >= oldest);
-        names.bytes = names.known.iter().map(|(name, named)| name.len() + named.statement.tail.len()).sum();
+        names.bytes = names.known.iter().map(|(name, named)| name.len() + named.bytes()).sum();
     }
 
     /// The unnamed statement is another one from here on; what it was is put on record as long as this may yet
@@ -174,7 +211,7 @@ impl Session {
 
     pub(super) fn over_budget(&self, budget: usize, named: &Named, name: &[u8]) -> Option<Refusal> {
         let held = self.names.as_ref().map_or(0, |names| names.bytes);
-        if held + name.len() + named.statement.tail.len() <= budget {
+        if held + name.len() + named.bytes() <= budget {
             return None;
         }
         let message = format!("prepared statements of this client exceed {budget} bytes");

@@ -130,7 +130,7 @@ impl Backend {
         let Some(watched) = self.watched.as_deref_mut() else { return Ok(None) };
         if watched.over.is_none() {
             match tag {
-                b'd' => {
+                b'd' | b'V' => {
                     let passes = self.lets_pass(tag, HEADER + body.len(), body);
                     return Ok((!passes).then_some(Show::Hide));
                 }
@@ -150,7 +150,7 @@ impl Backend {
             return Ok(None);
         }
         match tag {
-            b'T' | b'D' | b'd' | b'c' | b'H' | b'n' => {}
+            b'T' | b'D' | b'd' | b'c' | b'H' | b'n' | b'V' => {}
             // The client will not hear that it is asked for data.
             b'G' | b'W' => {
                 reply::message(&mut self.says, b'f', |out| out.extend_from_slice(b"pgsluice: over a limit\0"))
@@ -210,7 +210,8 @@ impl Backend {
 impl Watched {
     fn told_of<L: Ledger>(&mut self, limit: Limit, done: bool, ledger: &mut L) -> Refusal {
         self.told = true;
-        ledger.limited(self.rule(limit), limit);
+        let rule = self.rule(limit);
+        ledger.limited(rule, self.limits().map_or("", |limits| limits.name(rule)), limit);
         self.refusal(limit, done)
     }
 

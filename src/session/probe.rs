@@ -194,7 +194,8 @@ impl Session {
         }
         link.depose(&self.settings, up);
         if std::mem::take(&mut self.postponed) {
-            link.dematerialise(up);
+            let names = self.names.as_deref();
+            link.dematerialise(|name| names.is_some_and(|names| names.known.contains_key(name)), up);
             self.restore(Some(link), up);
         }
         if !self.is_unsettled() {

@@ -18,6 +18,11 @@ fn instead(judgement: &Judgement) -> Option<&str> {
     judgement.rewrite.as_deref().filter(|_| judgement.statements == 1)
 }
 
+/// A simple query's text as it is sent.
+pub(super) fn sent<'a>(judgement: &'a Judgement, text: &'a [u8]) -> &'a [u8] {
+    instead(judgement).map_or(text, str::as_bytes)
+}
+
 impl Session {
     /// Our text is UTF-8: in another encoding it might say something else.
     pub(super) fn unwritable(&self, judgement: &Judgement) -> Option<Refusal> {
@@ -50,21 +55,41 @@ impl Session {
         named: &mut Named,
         t: &mut Turn<'_, '_>,
     ) {
-        if named.judgement.rewrite.is_none() {
-            return;
-        }
-        if let Some(link) = t.link.as_deref_mut() {
+        if named.judgement.rewrite.is_some()
+            && let Some(link) = t.link.as_deref_mut()
+        {
             link.note_rewritten();
         }
-        if is_stale(&named.judgement, &named.statement) {
-            let tail = tail(&named.judgement, &named.statement.tail);
-            let statement = env.statements.get(self.reads_under(&named.judgement), &tail).0;
-            (named.statement, named.reused) = (statement, true);
+        named.reused |= self.restate_as_judged(env, named);
+    }
+
+    /// The statement becomes the one that its judgement wants to run. True: it was another.
+    pub(super) fn restate_as_judged<L: Ledger>(&self, env: &mut Env<'_, L>, named: &mut Named) -> bool {
+        let wanted = instead(&named.judgement).map_or_else(|| named.own_text(), str::as_bytes);
+        if wanted == named.statement.text() {
+            return false;
         }
+        let statement = self.statement(env, &named.judgement, &tail(&named.judgement, named.own_tail())).0;
+        named.own = Some(named.own_tail().into());
+        named.statement = statement;
+        true
+    }
+
+    /// The statement of a Parse's tail, and whether it was seen before.
+    pub(super) fn statement<L: Ledger>(
+        &self,
+        env: &mut Env<'_, L>,
+        judgement: &Judgement,
+        tail: &[u8],
+    ) -> (Arc<Statement>, bool) {
+        if self.is_uncertain() {
+            return (env.statements.apart(tail), false);
+        }
+        env.statements.get(self.reads_under(judgement), tail)
     }
 
     /// What a text is read under: the session's settings, and those that a policy puts in force.
-    pub(super) fn reads_under(&self, judgement: &Judgement) -> u64 {
+    fn reads_under(&self, judgement: &Judgement) -> u64 {
         if judgement.set.is_empty() {
             return self.settings.hash();
         }
@@ -79,11 +104,6 @@ pub(super) fn tail<'a>(judgement: &Judgement, tail: &'a [u8]) -> Cow<'a, [u8]> {
     let Some(text) = instead(judgement) else { return Cow::Borrowed(tail) };
     let end = tail.iter().position(|&b| b == 0).unwrap_or(tail.len());
     Cow::Owned([text.as_bytes(), tail.get(end..).unwrap_or_default()].concat())
-}
-
-/// The statement is not the text that this judgement wants to run.
-pub(super) fn is_stale(judgement: &Judgement, statement: &Arc<Statement>) -> bool {
-    instead(judgement).is_some_and(|text| text.as_bytes() != statement.text())
 }
 
 impl Backend {

@@ -4,9 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::ParamSet;
-use super::history::text_values;
 use super::names::Named;
 use super::statement::Statement;
+use super::values;
 use crate::guard::policy::Policies;
 use crate::guard::{Judgement, Kind};
 
@@ -68,7 +68,7 @@ pub struct Words {
     text: Text,
     /// It may hold a password: it is never shown as it was written.
     pub secret: bool,
-    /// Values of its parameters, if all were sent as text.
+    /// Values of its parameters, if all can be told as text.
     pub params: Option<Box<[Option<Box<[u8]>>]>>,
     /// What judged it, where a rule spoke: its hits are numbers.
     pub policies: Option<Arc<Policies>>,
@@ -119,13 +119,12 @@ impl Wants {
         let secret = self.hides(judgement, text);
         // What a policy has rewritten is not what the client wrote.
         let kept = judgement.rewrite.is_none() && self.keeps(judgement, text);
-        let mut values = Vec::new();
         let wanted = rest.filter(|rest| self.params && !secret && rest.len() <= WORDS_MAX);
-        let known = wanted.is_some_and(|rest| text_values(rest, &mut values));
+        let values = wanted.and_then(|rest| values::of_bind(rest, named));
         let words = Words {
             text: if kept { Text::Prepared(Arc::clone(&named.statement)) } else { Text::Unknown },
             secret,
-            params: known.then(|| values.iter().map(|value| value.map(Box::from)).collect()),
+            params: values.map(|values| values.iter().map(|value| value.as_deref().map(Box::from)).collect()),
             policies: spoken(judgement, policies),
         };
         Run { words: words.filled(), ..Run::from(Arc::clone(judgement)) }

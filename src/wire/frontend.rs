@@ -45,6 +45,15 @@ pub fn parse(body: &[u8]) -> Option<Parse<'_>> {
     (rest.len() == usize::from(types) * 4).then_some(Parse { name, text, tail })
 }
 
+/// The type that a Parse's tail declares for parameter `at` (from 0); 0: left to the server.
+#[must_use]
+pub fn parameter_type(tail: &[u8], at: usize) -> Option<u32> {
+    let (_, rest) = cstr(tail)?;
+    let (count, types) = be_u16(rest)?;
+    let bytes = types.get(at.checked_mul(4)?..)?.first_chunk()?;
+    (at < usize::from(count)).then(|| u32::from_be_bytes(*bytes))
+}
+
 /// `Bind`, as far as its names. The rest is read by [`BindValues`] where a rule needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bind<'a> {

@@ -53,6 +53,54 @@ async fn a_canary_decides_nothing_and_says_what_it_would() {
     client.batch_execute("UPDATE t SET n = 1").await.unwrap();
 }
 
+/// A rule that is asked at each run is compared at each run, and only the runs in which it says something else count.
+#[tokio::test]
+async fn rules_that_a_run_decides_are_compared_at_each_run() {
+    crate::needs_proxy!();
+    let sluice = sluice("0s").await;
+    let mut console = console(&sluice).await;
+    let client = sluice.connect().await;
+    let prepared = client.prepare("SELECT n FROM t WHERE n = $1").await.unwrap();
+    client.query(&prepared, &[&1]).await.unwrap();
+    let hour =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 3600 % 24;
+    let live = |name: &str, when: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nwhen = '''{when}'''\naction = \"block\"\n")
+    };
+    let canary = rule("writes", "warn")
+        + &live("in-transactions", r#"query.kind == "select" && session.in_transaction"#)
+        + &live("by-value", r#"query.tables == ["t"] && params.values[0] == "13""#)
+        + &live("not-now", &format!("query.kind == \"select\" && time.hour == {}", (hour + 12) % 24));
+    sluice.write_policy(&canary);
+    assert_eq!(tags(&console.query("RELOAD POLICIES CANARY").await), "CZ");
+    for n in [1, 13, 13] {
+        client.query(&prepared, &[&n]).await.unwrap();
+    }
+    client.batch_execute("BEGIN").await.unwrap();
+    for _ in 0..3 {
+        client.batch_execute("SELECT n FROM t").await.unwrap();
+    }
+    client.batch_execute("ROLLBACK").await.unwrap();
+    client.batch_execute("SELECT n FROM t").await.unwrap();
+    let shown = show_until(&mut console, "SHOW POLICY_CANARY", |shown| {
+        shown.rows.first().is_some_and(|row| text(row, "statement").starts_with("5 differ"))
+    })
+    .await;
+    assert_eq!(
+        differences(&shown),
+        [["in-transactions", "nothing", "block", "3"], ["by-value", "nothing", "block", "2"]]
+    );
+    // In force, the other way round: what would be gone.
+    assert_eq!(tags(&console.query("PROMOTE POLICIES").await), "CZ");
+    let error = client.query(&prepared, &[&13]).await.unwrap_err();
+    assert_eq!(crate::support::sqlstate(&error), "42501");
+    sluice.write_policy(&rule("writes", "warn"));
+    assert_eq!(tags(&console.query("RELOAD POLICIES CANARY").await), "CZ");
+    assert!(client.query(&prepared, &[&13]).await.is_err());
+    let shown = show_until(&mut console, "SHOW POLICY_CANARY", |shown| shown.rows.len() > 1).await;
+    assert_eq!(differences(&shown), [["by-value", "block", "nothing", "1"]]);
+}
+
 #[tokio::test]
 async fn a_canary_that_is_rolled_back_never_decides() {
     crate::needs_proxy!();

@@ -213,3 +213,35 @@ async fn what_can_not_be_prepared_again_holds_its_server() {
         raw.query("DEALLOCATE b").await;
     }
 }
+
+/// A name of the protocol's that one text deallocates and prepares anew is SQL's from then on; if the text fails, what the
+/// server has done of it holds.
+#[tokio::test]
+async fn a_name_that_changes_hands_within_one_text() {
+    crate::needs_proxy!();
+    let sluice = proxy().pool_size(1).start();
+    for (text, mine) in [
+        ("DEALLOCATE p; PREPARE p AS SELECT 2", Some("2")),
+        ("DEALLOCATE p; PREPARE p AS SELECT 2; EXECUTE p", Some("2")),
+        ("DEALLOCATE p; PREPARE p AS SELECT nonsense", None),
+        ("SELECT nonsense; DEALLOCATE p; PREPARE p AS SELECT 2", Some("1")),
+    ] {
+        let (mut raw, mut other) = (sluice.raw().await, sluice.raw().await);
+        raw.send(&[msg::parse("p", "SELECT 1", &[]), msg::sync()].concat()).await;
+        raw.until_ready().await;
+        raw.query(text).await;
+        for bytes in [
+            msg::query("EXECUTE p"),
+            [msg::bind("", "p", &[]), msg::execute("", 0), msg::sync()].concat(),
+            msg::query("EXECUTE p"),
+        ] {
+            raw.send(&bytes).await;
+            let frames = raw.until_ready().await;
+            let found = frames.iter().find(|f| f.tag == b'D').and_then(|f| f.columns()[0].clone());
+            assert_eq!(found.as_deref(), mine, "{text}: {frames:?}");
+        }
+        drop(raw);
+        let frames = other.query("EXECUTE p").await;
+        assert_eq!(frames[0].field(b'C').as_deref(), Some("26000"), "{text}: {frames:?}");
+    }
+}

@@ -96,6 +96,10 @@ impl Reads {
     pub(super) fn is_live(&self) -> bool {
         self.fields.iter().any(|(root, _)| LIVE_ROOTS.contains(root))
     }
+    /// It reads nothing but of these roots.
+    pub(super) fn is_within(&self, roots: &[&str]) -> bool {
+        self.fields.iter().all(|(root, _)| roots.contains(root))
+    }
     /// The facts of the statement, by name.
     pub(super) fn of_query(&self) -> impl Iterator<Item = &'static str> {
         self.fields.iter().filter(|(root, _)| *root == "query").map(|(_, name)| *name)

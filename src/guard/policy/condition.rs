@@ -59,23 +59,26 @@ pub(super) const ROOTS: &[Root] = &[
     root!("catalog", "What the catalog says of the statement's tables together. Unknown without a catalog, and of tables it does not have.", CatalogFacts, |of| of.known, true),
     Root {
         name: "params",
-        about: "What is bound to `$1`, `$2`, …. A rule that reads it is asked at every run. Unknown where one of them is NULL or was sent in binary.",
+        about: "What is bound to `$1`, `$2`, …. A rule that reads it is asked at every run. Unknown where one of them was sent in binary and its type is not known, or has no plain text.",
         sheet: || {
-            let doc = "The values in text form, `$1` first: `params.values[0]`.";
+            let doc = "The values in text form, `$1` first: `params.values[0]`. NULL is `null`.";
             vec![("values", fact::Type::Texts.name(), true, doc.to_owned())]
         },
         fields: || vec![("values", Type::Texts)],
         values: |of, reads| {
             let values = params(of).filter(|_| reads("values"));
-            values.into_iter().map(|values| (Key::from("values"), Value::from(values))).collect()
+            values.into_iter().map(|all| (Key::from("values"), Value::List(Arc::new(all)))).collect()
         },
         get: |_, _| fact::Value::Unknown,
     },
 ];
 
-/// All of them as texts, or nothing.
-fn params(of: &Subject<'_>) -> Option<Vec<String>> {
-    let text = |value: &Option<&[u8]>| std::str::from_utf8((*value)?).ok().map(str::to_owned);
+/// All of them as texts or null, or nothing.
+fn params(of: &Subject<'_>) -> Option<Vec<Value>> {
+    let text = |value: &Option<&[u8]>| match value {
+        None => Some(Value::Null),
+        Some(bytes) => Some(Value::from(std::str::from_utf8(bytes).ok()?.to_owned())),
+    };
     of.around.params?.iter().map(text).collect()
 }
 
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_texts_and_unknown_if_one_is_none() {
+    fn parameters_are_texts_and_null_says_nothing_of_the_others() {
         let bound: [Option<&[u8]>; 2] = [Some(b"%x"), Some(b"7")];
         let around = Circumstances { params: Some(&bound), ..Circumstances::default() };
         assert_eq!(ask_around("params.values[0].startsWith(\"%\")", &parsed(), &around), Answer::Yes);
@@ -419,7 +422,8 @@ mod tests {
         assert_eq!(ask_around("query.joins > 9 && params.values[2] == \"\"", &parsed(), &around), Answer::No);
         let null: [Option<&[u8]>; 2] = [Some(b"%x"), None];
         let around = Circumstances { params: Some(&null), ..Circumstances::default() };
-        assert_eq!(ask_around("params.values[0].startsWith(\"%\")", &parsed(), &around), Answer::Unknown);
+        assert_eq!(ask_around("params.values[0].startsWith(\"%\")", &parsed(), &around), Answer::Yes);
+        assert_eq!(ask_around("params.values[1].startsWith(\"%\")", &parsed(), &around), Answer::Unknown);
     }
 
     #[test]

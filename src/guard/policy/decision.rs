@@ -144,6 +144,7 @@ impl Decision {
             bytes: smallest(&found, |limit| limit.bytes),
             rates: each(&found, |limit| limit.rate),
             concurrency: each(&found, |limit| limit.concurrency),
+            names: rules.iter().map(|found| (found.index, Arc::clone(&found.rule.name))).collect(),
         };
         (!limits.is_empty()).then(|| Arc::new(limits))
     }

@@ -236,7 +236,7 @@ impl Live {
         matches.extend(found);
         matches.sort_by_key(|found| found.index);
         let decision = Decision { matches, ..Decision::default() };
-        let mut settled = Judgement { live: None, ..Judgement::clone(judgement) };
+        let mut settled = Judgement { live: None, canary: None, ..Judgement::clone(judgement) };
         let about = &*self.about;
         let catalog = catalog.or(about.catalog.as_deref());
         let text = about.text.as_ref().map(|(bytes, standard)| Text {

@@ -26,6 +26,7 @@ mod rewrite;
 mod schedule;
 mod select;
 mod settings;
+mod silence;
 mod template;
 mod units;
 
@@ -41,6 +42,7 @@ pub use load::RULE_KEYS;
 pub use model::{Act, PlanAsk, Policies, Rule, RuleLimit};
 pub use packs::{PACKS, Pack};
 pub(super) use rewrite::Text;
+pub use silence::OfSilence;
 
 /// docs/FACTS.md.
 #[must_use]

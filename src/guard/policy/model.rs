@@ -262,6 +262,13 @@ impl Policies {
         self.rules.iter().any(|rule| rule.schedule.share.is_some())
     }
 
+    /// Some rule counts statements: by a rate, or how many run at once.
+    #[must_use]
+    pub fn counts_turns(&self) -> bool {
+        let counts = |limit: &RuleLimit| limit.rate.is_some() || limit.concurrency.is_some();
+        self.rules.iter().any(|rule| rule.enforced && rule.limit.as_ref().is_some_and(counts))
+    }
+
     /// Some rule sends statements to a replica.
     #[must_use]
     pub fn routes(&self) -> bool {

@@ -1,6 +1,7 @@
 //! ### What it does
 //! Finds a statement of a client that has held its server connection beyond its transactions for `pinned_seconds` or more: by
-//! a temporary table, a session's advisory lock, `LISTEN`, a cursor `WITH HOLD`. `pins` are reasons that do not count.
+//! a temporary table, a session's advisory lock, `LISTEN`, a cursor `WITH HOLD`. `allow` lists reasons that do not count.
+//! A client that says nothing is looked at every second; `block` ends it.
 //!
 //! ### Why it hurts
 //! A pinned server connection serves nobody else. A pool of twenty with twenty forgotten temporary tables is an outage.
@@ -35,7 +36,10 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
     }
     let pin = session.pins.iter().find(|pin| !options.texts("allow").contains(pin))?;
     Some(Finding {
-        message: format!("This session has held its server for {:.0} seconds ({pin}).", session.pinned_seconds),
+        message: format!(
+            "This session has held its server for {:.0} seconds ({pin}).",
+            session.pinned_seconds
+        ),
         hint: "Drop what holds it once it is done, or make it end with its transaction.".into(),
     })
 }

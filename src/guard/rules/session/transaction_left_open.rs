@@ -1,6 +1,6 @@
 //! ### What it does
 //! Finds a statement in a transaction that has been open for `transaction_seconds` or more, or whose last statement ended
-//! `idle_seconds` ago or more. 0 switches either off.
+//! `idle_seconds` ago or more. 0 switches either off. A client that says nothing is looked at every second; `block` ends it.
 //!
 //! ### Why it hurts
 //! An open transaction holds its locks, its server connection and the oldest row version that may be cleaned up. Nearly
@@ -40,7 +40,7 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
         most > 0 && seconds >= most as f64
     };
     let message = if over(session.idle_seconds, "idle_seconds") {
-        format!("The transaction was idle for {:.0} seconds before this.", session.idle_seconds)
+        format!("The transaction has been idle for {:.0} seconds.", session.idle_seconds)
     } else if over(session.transaction_seconds, "transaction_seconds") {
         format!("The transaction has been open for {:.0} seconds.", session.transaction_seconds)
     } else {
@@ -56,14 +56,19 @@ mod tests {
     use crate::guard::SessionFacts;
 
     fn after(transaction_seconds: f64, idle_seconds: f64) -> Around {
-        Around::session(SessionFacts { in_transaction: true, transaction_seconds, idle_seconds, ..SessionFacts::blank() })
+        Around::session(SessionFacts {
+            in_transaction: true,
+            transaction_seconds,
+            idle_seconds,
+            ..SessionFacts::blank()
+        })
     }
 
     #[test]
     fn flags_transactions_that_wait() {
         let flags = |sql, around: &Around| flags_in("transaction-left-open", sql, around);
         let found = flags("UPDATE t SET a = 1 WHERE id = 1", &after(30.0, 12.0));
-        assert_eq!(found.message, "The transaction was idle for 12 seconds before this.");
+        assert_eq!(found.message, "The transaction has been idle for 12 seconds.");
         let found = flags("SELECT 1", &after(60.0, 0.1));
         assert_eq!(found.message, "The transaction has been open for 60 seconds.");
     }
