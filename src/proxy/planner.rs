@@ -70,7 +70,7 @@ impl Planner {
         };
         let facts =
             answer.and_then(|answer| plan::read(&answer.json, &around(answer)).ok()).map(|mut facts| {
-                facts.expected_seconds = self.calibration.expected_seconds(key.fingerprint, facts.total_cost);
+                facts.expected_seconds = self.calibration.expected_seconds(key.fingerprint, &facts);
                 let before = self.latest.get(&key.fingerprint).map(|(_, before)| before);
                 facts.estimate_off = before.and_then(|before| before.estimate_off);
                 Arc::new(facts)
@@ -90,10 +90,10 @@ impl Planner {
         else {
             return;
         };
-        let observed = self.calibration.observe(fingerprint, facts.total_cost, seconds);
+        let observed = self.calibration.observe(fingerprint, &facts, seconds);
         let (estimated, rows) = (facts.rows.max(1) as f64, rows.max(1) as f64);
         let off = (estimated / rows).max(rows / estimated);
-        let expected = self.calibration.expected_seconds(fingerprint, facts.total_cost);
+        let expected = self.calibration.expected_seconds(fingerprint, &facts);
         if observed == Observed::Surprise && facts.expected_seconds.is_some() {
             // It may be planned otherwise by now.
             self.plans.forget(&key);

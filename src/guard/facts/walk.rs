@@ -274,6 +274,9 @@ impl<'a> Walk<'a> {
 
     /// The nodes under one that has no meaning of its own.
     fn below(&mut self, node: Node<'a>, context: Context) {
+        if let Some(name) = functions::was_a_call(node) {
+            self.found.functions.add_qualified(None, name);
+        }
         let context = if context.place.boolean { self.operand(context) } else { context };
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);

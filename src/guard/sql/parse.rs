@@ -16,8 +16,8 @@ use super::{Refusal, depth};
 pub(in crate::guard) use pg_raw_parse::list::NodeList;
 pub(in crate::guard) use pg_raw_parse::raw::{
     A_Expr_Kind, AlterTableType, BoolExprType, BoolTestType, CmdType, CoercionForm, ConstrType, DiscardMode,
-    DropBehavior, GrantTargetType, JoinType, LockWaitPolicy, NullTestType, ObjectType, ReindexObjectType,
-    SetOperation, SubLinkType, VariableSetKind,
+    DropBehavior, GrantTargetType, JoinType, JsonExprOp, LockWaitPolicy, NullTestType, ObjectType,
+    ReindexObjectType, SetOperation, SubLinkType, VariableSetKind,
 };
 pub(in crate::guard) use pg_raw_parse::{ConstValue, Node, nodes};
 

@@ -49,6 +49,17 @@ macro_rules! needs_proxy {
     };
 }
 
+/// Leaves a test that does not hold with the run's servers, and says why.
+#[macro_export]
+macro_rules! only_if {
+    ($holds:expr, $why:expr) => {
+        if !$holds {
+            println!("skipped on PostgreSQL {}: {}", $crate::support::lab::major(), $why);
+            return;
+        }
+    };
+}
+
 /// Waits until a condition holds; fails with `what` if it does not hold soon.
 pub async fn eventually<F>(what: &str, mut condition: impl FnMut() -> F)
 where
