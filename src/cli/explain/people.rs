@@ -194,6 +194,7 @@ fn place(sql: &str, refusal: &Refusal) -> Option<usize> {
         | Refusal::BadToken { at, .. }
         | Refusal::CommentDepth { at }
         | Refusal::OperatorLength { at }
+        | Refusal::Effort { at }
         | Refusal::UnicodeEscape { at } => Some(*at),
         Refusal::Syntax(message) if message.ends_with("at end of input") => Some(sql.trim_end().len()),
         Refusal::Syntax(message) => {
