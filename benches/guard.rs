@@ -11,6 +11,7 @@ use pgsluice::guard::policy::{PACKS, Policies};
 use pgsluice::guard::sql::shape_of;
 use pgsluice::guard::{Circumstances, Class, Guard, GuardLimits, evaluate};
 
+#[allow(unreachable_pub, reason = "a module of the behaviour tests, too")]
 #[path = "../tests/it/support/megabyte.rs"]
 mod megabyte;
 

@@ -342,7 +342,8 @@ settings! {
 
     /// Reading and judging statements.
     guard: GuardSettings {
-        /// A longer statement is not parsed: it counts as `unparsed`.
+        /// A longer statement is not parsed: it counts as `unparsed`, and so does a shorter one of so many statements, names
+        /// and calls that reading it would take more than about 50 ms.
         max_statement_bytes: ByteSize = "1MB", where |size: &ByteSize| size.0 <= 1 << 30 => "must be at most 1GB";
         /// Memory for verdicts of statements already seen, over all threads.
         cache_bytes: ByteSize = "32MB";
