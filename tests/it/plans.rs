@@ -162,7 +162,8 @@ async fn a_recent_and_an_ancient_date_do_not_share_a_plan() {
     // As text, from whoever binds so, and by another type.
     let mut raw = sluice.raw().await;
     for (value, expected) in [("2025-12-31 00:00:00+00", '2'), ("1970-01-01", 'E'), ("2025-12-30", '2')] {
-        raw.send(&msg::extended("SELECT count(*) FROM orders WHERE day >= $1", &[Some(value)])).await;
+        let run = msg::extended("SELECT count(*) FROM orders WHERE day >= $1", &[Some(value)]);
+        raw.send(&[run, msg::sync()].concat()).await;
         let heard = crate::support::raw::tags(&raw.until_ready().await);
         assert!(heard.contains(expected), "{value}: {heard}");
     }
