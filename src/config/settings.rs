@@ -284,7 +284,7 @@ settings! {
         /// How long the planner may think; after that the rule's `on_unknown` decides.
         deadline: Duration = "50ms", where positive => "must be more than 0";
         /// How long a plan is good for. It is asked for again sooner when the schema or the statistics change, and when a
-        /// statement takes three times longer or shorter than expected.
+        /// statement of 50 ms or more takes three times longer or shorter than expected.
         ttl: Duration = "10m", where positive => "must be more than 0";
         /// Statements over smaller tables are not planned for rules; a table of unknown size counts as large.
         min_rows: usize = 10000;

@@ -1,6 +1,6 @@
 //! What is known of a database's tables, as a value: filled by `control/catalog`, or from a file by `explain`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub struct Catalog {
     pub hypopg: Option<String>,
     #[serde(skip)]
     index: HashMap<String, usize>,
+    /// Names without their schemas of the functions that are volatile.
+    #[serde(skip)]
+    volatile: HashSet<Box<str>>,
 }
 
 /// A table, partition, view, materialised view or foreign table.
@@ -98,9 +101,18 @@ impl Catalog {
             .enumerate()
             .map(|(at, table)| (format!("{}.{}", table.schema, table.name), at))
             .collect();
+        let volatile = self.functions.iter().filter(|(_, volatility)| **volatility == Volatility::Volatile);
+        self.volatile =
+            volatile.filter_map(|(name, _)| name.split_once('.')).map(|(_, name)| name.into()).collect();
         if self.search_path.is_empty() {
             self.search_path.push("public".to_owned());
         }
+    }
+
+    /// A volatile function that is not PostgreSQL's own has this name, in some schema.
+    #[must_use]
+    pub fn is_own_volatile(&self, name: &str) -> bool {
+        self.volatile.contains(name)
     }
 
     /// The table that `written` names: with its schema, or the first in the search path.

@@ -147,7 +147,7 @@ impl Planner {
 
     /// With what is known of earlier runs.
     fn with_experience(&self, fingerprint: u64, mut plan: Plan) -> Arc<Plan> {
-        plan.facts.expected_seconds = self.calibration.expected_seconds(fingerprint, plan.facts.total_cost);
+        plan.facts.expected_seconds = self.calibration.expected_seconds(fingerprint, &plan.facts);
         let before = self.latest.get(&fingerprint).map(|(_, before)| before);
         plan.facts.estimate_off = before.and_then(|before| before.facts.estimate_off);
         Arc::new(plan)
@@ -216,10 +216,10 @@ impl Planner {
             tally.nanos += u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         }
         let facts = &plan.facts;
-        let observed = self.calibration.observe(fingerprint, facts.total_cost, time.as_secs_f64());
+        let observed = self.calibration.observe(fingerprint, facts, time.as_secs_f64());
         let (estimated, rows) = (facts.rows.max(1) as f64, rows.max(1) as f64);
         let off = (estimated / rows).max(rows / estimated);
-        let expected = self.calibration.expected_seconds(fingerprint, facts.total_cost);
+        let expected = self.calibration.expected_seconds(fingerprint, facts);
         let worth = |expected: f64| time.as_secs_f64().max(expected) > NOISE;
         if observed == Observed::Surprise && facts.expected_seconds.is_some_and(worth) {
             // It may be planned otherwise by now.

@@ -435,6 +435,8 @@ impl Backend {
     #[must_use]
     pub fn may_go_on(&self) -> bool {
         match self.watched {
+            // What the planner thinks of it is not known before all of its answer is there.
+            _ if self.queue.iter().any(|e| matches!(e, Expect::Plan(_))) => false,
             Some(_) => self.copy_in,
             None => self.queue.len() != self.held_at || self.owes_only_us(),
         }

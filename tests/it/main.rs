@@ -3,9 +3,12 @@
 #![allow(unreachable_pub, reason = "nothing leaves a test binary")]
 
 mod support;
+#[path = "../workloads/mod.rs"]
+mod workloads;
 
 mod auth_login;
 mod sandbox;
+mod versions;
 mod topology;
 
 mod simple_query;
@@ -21,6 +24,8 @@ mod transaction_pooling;
 mod session_mode;
 mod statement_mode;
 mod pool_queue;
+mod plan_facts;
+mod plan_seconds;
 mod plans;
 mod plans_background;
 mod advice;

@@ -272,9 +272,12 @@ async fn functions(client: &Client, state: &mut State) -> Result<bool, String> {
     if !state.functions_changed(&sign) {
         return Ok(false);
     }
+    // One that PostgreSQL has itself with the same arguments is not meant by its bare name (pgcrypto's gen_random_uuid).
     let sql = format!(
         "SELECT n.nspname || '.' || p.proname, p.provolatile::text \
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {OURS}"
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {OURS} \
+         AND NOT EXISTS (SELECT FROM pg_proc b WHERE b.pronamespace = 'pg_catalog'::regnamespace \
+                         AND b.proname = p.proname AND b.proargtypes = p.proargtypes)"
     );
     let mut found = Vec::new();
     each(client, &sql, &[], |row| {

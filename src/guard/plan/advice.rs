@@ -2,7 +2,7 @@
 
 use super::PlanFacts;
 use super::hypothetical::grouped;
-use super::read::last;
+use super::read::{SELECTIVE, last};
 use crate::guard::catalog::{Catalog, Index, Table};
 use crate::guard::facts::{Comparison, Facts, Operand, Predicate};
 
@@ -64,8 +64,6 @@ impl Advice {
 
 /// A table smaller than this is read faster than an index on it.
 const WORTH_AN_INDEX: u64 = 10_000;
-/// A filter that lets more than this share pass gains nothing from an index.
-const SELECTIVE: f64 = 0.2;
 /// More key columns than this cost more than they bring.
 const MAX_COLUMNS: usize = 4;
 
@@ -78,7 +76,10 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
         let rows = table.and_then(|table| table.rows);
         let largest = *name == plan.seq_scan_table;
         let rows = rows.or(largest.then_some(plan.seq_scan_rows)).unwrap_or(0);
-        let unselective = largest && plan.seq_scan_share.is_some_and(|share| share > SELECTIVE);
+        let unselective = match largest {
+            true => plan.seq_scan_share.is_some_and(|share| share > SELECTIVE),
+            false => !plan.selective_scans.contains(name),
+        };
         if rows < WORTH_AN_INDEX {
             continue;
         }
@@ -86,6 +87,10 @@ pub fn advise(facts: &Facts, plan: &PlanFacts, catalog: Option<&Catalog>) -> Vec
             .predicates
             .iter()
             .filter(|p| p.must_hold && is_of(p, name) && is_column(p, table) && is_writable(p))
+            // By a column that an index begins with the planner could have looked up, and did not.
+            .filter(|p| {
+                p.operand != Operand::Column || plan.selective_joins.contains(name) && !leads(p, table)
+            })
             .collect();
         let found = trigram(name, facts, &predicates).or_else(|| {
             let (columns, equal) = columns(facts, name, &predicates, unselective);
@@ -124,6 +129,14 @@ fn is_of(predicate: &Predicate, name: &str) -> bool {
 fn is_writable(predicate: &Predicate) -> bool {
     predicate.function.as_deref().is_none_or(|name| {
         matches!(name, "lower" | "upper" | "md5" | "abs" | "length" | "reverse" | "initcap")
+    })
+}
+
+/// An index begins with its column.
+fn leads(predicate: &Predicate, table: Option<&Table>) -> bool {
+    table.is_some_and(|table| {
+        let whole = table.indexes.iter().filter(|index| index.valid && index.predicate.is_none());
+        whole.filter_map(|index| index.columns.first()).any(|first| *first == predicate.column)
     })
 }
 

@@ -38,6 +38,9 @@ fact_table! {
     pub struct PlanFacts {
         /// Estimated total cost, in the planner's units.
         always total_cost: f64 = 0.0;
+        /// Part of it that is reading: tables, indexes, and what nested loops look up. The rest is joining, sorting and
+        /// aggregating.
+        always read_cost: f64 = 0.0;
         /// Estimated rows of the result; of a write, rows that it changes.
         always rows: u64 = 0;
         /// Estimated bytes of one row of the result.
@@ -59,6 +62,12 @@ fact_table! {
         always seq_scan_columns: Vec<String> = Vec::new();
         /// Share of its rows that this scan lets pass, 0 to 1; 1 without a filter. Unknown without a catalog.
         always seq_scan_share: Option<f64> = None;
+        /// Tables that are read from end to end though a filter lets less than a fifth of their rows pass. Empty without
+        /// a catalog.
+        always selective_scans: Vec<String> = Vec::new();
+        /// Tables that are read from end to end though the join above keeps less than a fifth of their rows. Empty
+        /// without a catalog.
+        always selective_joins: Vec<String> = Vec::new();
         /// Indexes that are read.
         always indexes: Vec<String> = Vec::new();
         /// Index scans that throw away most of what they read: `index on table`.
