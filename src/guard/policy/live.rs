@@ -118,7 +118,7 @@ impl Live {
         // Of each rule that was met: it waits for the plan alone. A text may have thousands of candidates.
         let mut met: Vec<Option<bool>> = vec![None; policies.rules.len()];
         for Candidate { index, rule, .. } in &candidates {
-            let Some(met @ None) = met.get_mut(*index as usize) else { continue };
+            let Some(met) = met.get_mut(*index as usize).filter(|met| met.is_none()) else { continue };
             *met = Some(rule.depends_on() == ["plan"]);
             wants.add(rule);
             if let Some(condition) = &rule.when {
