@@ -23,10 +23,9 @@ use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
 use crate::control::{catalog, learned, planner, snapshot, topology};
-use crate::guard::policy::ListMode;
 use crate::guard::{Guard, GuardLimits, Lane};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
-use crate::observe::{Bounds, Meters, http, log};
+use crate::observe::{Bounds, Meters, http, log, query_log};
 use crate::pool::hosts::Hosts;
 use crate::pool::login::Target;
 use crate::pool::{Limits, Node};
@@ -85,6 +84,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     }
     let snapshot = snapshot::Shared::default();
     let meters = Meters::new(bounds(&settings));
+    let query_log = query_log::start(&settings.query_log, threads)?;
     let policies = Store::new(watched(&settings), policies, Arc::clone(&snapshot), Arc::clone(&meters));
     let servers = topology::servers(&settings)?;
     let (primary, replicas) = nodes(&settings, &servers, threads);
@@ -106,6 +106,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         policies,
+        query_log: query_log.as_ref().map(query_log::Guard::log),
         seed: seed()?,
     });
     let sources = Sources {
@@ -113,13 +114,13 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         meters,
         snapshot: Arc::clone(&snapshot),
         log: log.stats(),
+        query_log: query_log.as_ref().map(|guard| guard.log().stats()),
         certificate_expiry: certificate.as_ref().map(|certificate| certificate.expiry()),
         started: SystemTime::now(),
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
     read_catalogs(&control, &settings, &servers, &snapshot, &shared);
-    learn(&control, &shared);
     ask_planner(&control, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
@@ -249,14 +250,6 @@ fn ask_planner(control: &ControlThread, shared: &Shared) {
     }
 }
 
-/// Keeps the file of an allow-list that learns.
-fn learn(control: &ControlThread, shared: &Shared) {
-    let Some(published) = shared.snapshot.load().policies.clone() else { return };
-    if let Some(list) = published.version.policies.allow_list().filter(|list| list.mode == ListMode::Learn) {
-        control.handle().spawn(learned::run((&*list.file).into(), Arc::clone(&shared.learned)));
-    }
-}
-
 /// Starts the tasks of the control plane; they end when its thread is dropped.
 fn start_control(
     control: &ControlThread,
@@ -271,6 +264,7 @@ fn start_control(
     let _entered = handle.enter();
     handle.spawn(reload::on_hangup(Arc::clone(shared))?);
     handle.spawn(policies::run(Arc::clone(&shared.policies)));
+    handle.spawn(learned::run(Arc::clone(&snapshot), Arc::clone(&shared.learned)));
     if let Some(service) = service {
         handle.spawn(service.run());
     }

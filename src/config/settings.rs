@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
+use super::query_log::{NewFile, QueryLogText, QueryLogWhich, Share};
 use super::url::ServerUrl;
 use super::value::{
     AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode, Value,
@@ -384,6 +385,30 @@ settings! {
         log_connections: bool = true;
         /// Log each client that leaves, and why.
         log_disconnections: bool = true;
+    }
+
+    /// A line for each statement, for `pgsluice replay` and other tools; docs/REPLAY.md has its form. No statement waits
+    /// for it: what does not fit, or the disk does not take, is dropped and counted (`query_log_lines_total`).
+    query_log: QueryLogSettings {
+        /// The file. Empty: there is none. Only its owner may read it. SIGHUP and RELOAD open it anew.
+        path: Option<NewFile> = "";
+        /// `all`; `judged`: those of which a rule spoke (in mode observe, too); `slow`: those that took `min_duration`.
+        which: QueryLogWhich = "all";
+        /// What `slow` is.
+        min_duration: Duration = "100ms";
+        /// The share of these that is written, by chance.
+        sample: Share = 1.0;
+        /// `normalized`: literals left out, and with them most secrets. `full`: as they were written, but for texts that
+        /// may hold a password, which are normalized all the same.
+        text: QueryLogText = "normalized";
+        /// Write the values of parameters that come as text; never of a statement that may hold a password.
+        parameters: bool = false;
+        /// A file of this size is set aside as `<path>.1`, that one as `<path>.2`, and so on.
+        max_file: ByteSize = "100MB", where |size: &ByteSize| size.0 > 0 => "must be more than 0";
+        /// Files that are kept, with the one that is written: `max_file` times `files` is all that the log takes of a disk.
+        files: usize = 10, where |n: &usize| (1..=1000).contains(n) => "must be from 1 to 1000";
+        /// Memory for lines on their way to the disk.
+        max_buffered: ByteSize = "4MB", where |size: &ByteSize| size.0 >= 65_536 => "must be at least 64kB";
     }
 
     each {

@@ -334,6 +334,7 @@ macro_rules! choice {
         }
     };
 }
+pub(super) use choice;
 
 choice!(
     /// When a server connection goes back to the pool.

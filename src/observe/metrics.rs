@@ -20,7 +20,7 @@ use super::labels::{OTHER, Slot};
 use super::process::Process;
 use super::rules::VERDICTS as VERDICT_CELLS;
 use super::totals::Totals;
-use super::{Meters, locked, log};
+use super::{Meters, locked, log, query_log};
 use crate::control::snapshot;
 use crate::guard::Effects;
 use crate::session::Limit;
@@ -128,6 +128,8 @@ metrics! {
         "When the certificate shown to clients expires, in seconds since 1970.";
     LOG_DROPPED: Counter "log_dropped_total" []
         "Log lines dropped because the reader of stderr was too slow.";
+    QUERY_LOG_LINES: Counter "query_log_lines_total" ["result"]
+        "Lines of the query log: written, or dropped since the buffer was full or the disk failed (buffer_full, disk).";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "User and system time of the process.";
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []
@@ -177,6 +179,7 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     pub snapshot: snapshot::Shared,
     pub log: Arc<log::Stats>,
+    pub query_log: Option<Arc<query_log::Stats>>,
     /// When the certificate shown to clients expires, in seconds since 1970; it follows a reload.
     pub certificate_expiry: Option<Arc<AtomicI64>>,
     /// When the process started.
@@ -420,6 +423,9 @@ fn servers(whole: &Whole<'_>, snapshot: &snapshot::Shared) {
 fn process(whole: &Whole<'_>, text: &mut Text, sources: &Sources) {
     let now = Process::now();
     whole.counter(&LOG_DROPPED, &[], sources.log.dropped());
+    for (result, lines) in sources.query_log.iter().flat_map(|stats| stats.lines()) {
+        whole.counter(&QUERY_LOG_LINES, &[result], lines);
+    }
     if let Some(expiry) = &sources.certificate_expiry {
         whole.gauge(&TLS_EXPIRY, &[], expiry.load(Ordering::Relaxed) as f64);
     }

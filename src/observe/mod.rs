@@ -11,6 +11,7 @@
 //! | loads of the policies | [`Meters::policy_load`] | [`metrics`] |
 //! | lag and health of the servers | `control::topology`, in the snapshot | [`metrics`] |
 //! | dropped log lines | [`log`] | [`metrics`] |
+//! | lines of the query log | [`query_log`] | [`metrics`] |
 //! | the process itself | [`process`], from `/proc` at each scrape | [`metrics`] |
 //!
 //! `observe` never blocks a data thread on a reader: cells are single-writer atomics; the maps and the
@@ -39,6 +40,8 @@ pub mod metrics;
 pub mod http;
 /// The log on stderr.
 pub mod log;
+/// A line for each statement.
+pub mod query_log;
 /// How many lines of one kind it gets.
 pub mod limiter;
 

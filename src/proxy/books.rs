@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::card::ClientCard;
 use super::planner::Whose;
 use super::stream::Peer;
 use super::thread::{Ident, Thread};
@@ -11,17 +12,20 @@ use crate::control::planner::Order;
 use crate::guard::plan::{PlanKey, Planned};
 use crate::guard::{Action, Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
-use crate::session::{Admission, Ask, Ledger, Limit, PlanAnswer, PlanQuestion};
+use crate::observe::query_log::Pen;
+use crate::session::{
+    Admission, Ask, End, Ledger, Limit, ParamSet, PlanAnswer, PlanQuestion, Run, Wants,
+};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;
 
 pub(super) struct Books<'a> {
-    thread: &'a Thread,
-    ident: &'a Ident,
-    meter: &'a PoolMeter,
+    pub(super) thread: &'a Thread,
+    pub(super) ident: &'a Ident,
+    pub(super) meter: &'a PoolMeter,
     since: &'a mut Instant,
-    peer: Option<&'a Peer>,
+    pub(super) card: Option<&'a ClientCard>,
 }
 
 impl<'a> Books<'a> {
@@ -31,12 +35,12 @@ impl<'a> Books<'a> {
         meter: &'a PoolMeter,
         since: &'a mut Instant,
     ) -> Self {
-        Self { thread, ident, meter, since, peer: None }
+        Self { thread, ident, meter, since, card: None }
     }
 
-    /// Of this client, for policies that tell clients apart.
-    pub(super) fn of(mut self, peer: &'a Peer) -> Self {
-        self.peer = Some(peer);
+    /// Of this client, for policies that tell clients apart, and for the query log.
+    pub(super) fn of(mut self, card: &'a ClientCard) -> Self {
+        self.card = Some(card);
         self
     }
 }
@@ -70,7 +74,8 @@ impl Ledger for Books<'_> {
     }
 
     /// In a pipeline a statement's time runs from the end of the one before.
-    fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool) {
+    fn finished(&mut self, run: &Run, end: &End<'_>) {
+        let (judgement, &End { rows, bytes, failed, .. }) = (&**run, end);
         let now = Instant::now();
         let time = now.duration_since(*self.since);
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -85,6 +90,17 @@ impl Ledger for Books<'_> {
         }
         let text = &judgement.normalized;
         self.thread.meters.fingerprint(database, judgement.fingerprint, text, nanos, rows, bytes);
+        if self.thread.pen.is_some() {
+            self.log(run, end, Some(nanos));
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        self.thread.pen.as_ref().map(Pen::wants).unwrap_or_default()
+    }
+
+    fn refused(&mut self, run: &Run, settings: &ParamSet, sqlstate: [u8; 5]) {
+        self.log(run, &End { rows: 0, bytes: 0, failed: true, sqlstate, settings }, None);
     }
 
     fn transaction(&mut self) {
@@ -134,7 +150,7 @@ impl Ledger for Books<'_> {
     fn share_key(&self) -> u64 {
         let class = &self.ident.class;
         let application = self.ident.settings.get("application_name").unwrap_or_default();
-        let address = match self.peer {
+        let address = match self.card.map(|card| &card.peer) {
             Some(Peer::Ip(address)) => address.ip().to_canonical().to_string(),
             _ => String::new(),
         };

@@ -27,6 +27,7 @@ use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
+use crate::observe::query_log::{Pen, QueryLog};
 use crate::observe::{Meters, RuleMap};
 use crate::pool::{ClientId, KeyPool, Node, Server, reset};
 use crate::session::{Interner, Mode, ParamSet, PlanTerms, Trust};
@@ -50,6 +51,7 @@ pub struct Shared {
     pub console: Console,
     pub meters: Arc<Meters>,
     pub policies: Arc<Store>,
+    pub query_log: Option<QueryLog>,
     /// Clients by the process id and the head of the key they were given.
     pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
@@ -130,6 +132,13 @@ impl Shared {
         self.schemas.iter().map(|entry| (entry.key().clone(), entry.load(Ordering::Relaxed))).collect()
     }
 
+    /// Who keeps the query log in order has moved its file away.
+    pub(crate) fn reopen_logs(&self) {
+        if let Some(log) = &self.query_log {
+            log.reopen();
+        }
+    }
+
     /// A client's number among all.
     pub(crate) fn next_client(&self) -> ClientId {
         self.next_client.fetch_add(1, Ordering::Relaxed)
@@ -183,6 +192,7 @@ pub struct Parts {
     pub console: Console,
     pub meters: Arc<Meters>,
     pub policies: Arc<Store>,
+    pub query_log: Option<QueryLog>,
     /// Random.
     pub seed: [u64; 4],
 }
@@ -202,6 +212,7 @@ impl Shared {
             console: parts.console,
             meters: parts.meters,
             policies: parts.policies,
+            query_log: parts.query_log,
             mailboxes: DashMap::default(),
             clients: AtomicUsize::new(0),
             crowd: Crowd::default(),
@@ -245,6 +256,8 @@ pub struct Thread {
     pub(super) deadlines: Deadlines,
     /// The counters of the rules that the guard goes by.
     pub(super) rules: RefCell<RuleMap>,
+    /// Of the query log, if there is one.
+    pub(super) pen: Option<Pen>,
     /// What is known of plans.
     pub(super) planner: RefCell<Planner>,
     idents: RefCell<HashMap<IdentKey, Met>>,
@@ -315,6 +328,7 @@ impl Thread {
         Rc::new(Self {
             deadlines: Deadlines::new(&shared.settings),
             index,
+            pen: shared.query_log.as_ref().map(|log| log.pen(seed[0])),
             shared,
             meters,
             work: RefCell::new(work),

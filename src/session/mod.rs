@@ -47,6 +47,7 @@ mod repair;
 mod restate;
 mod reuse;
 mod rewrite;
+mod run;
 mod skip;
 mod sql_names;
 mod statement;
@@ -62,6 +63,7 @@ pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
 pub use planning::{PlanAnswer, PlanQuestion, PlanTerms, plan_preamble};
+pub use run::{CUT, End, Run, Wants, Words};
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
@@ -75,8 +77,14 @@ use crate::guard::{Effects, Judgement, Per};
 pub trait Ledger {
     /// A text was judged and is about to run, or was refused.
     fn judged(&mut self, judgement: &Judgement);
-    /// The server finished a statement: rows by its command tag, bytes it sent for it.
-    fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The server finished a statement.
+    fn finished(&mut self, run: &Run, end: &End<'_>);
+    /// What is to be kept of statements until they have run.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+    /// A statement does not run: the client, whose settings these are, gets this error in its place.
+    fn refused(&mut self, _run: &Run, _settings: &ParamSet, _sqlstate: [u8; 5]) {}
     /// The server ended a transaction of the client's.
     fn transaction(&mut self) {}
     /// The client now holds its server for these further reasons.

@@ -147,7 +147,9 @@ impl Session {
         }
         let key = self.plan_key(env, live, judgement, form);
         let waits = live.waits_for_plan(env.plan.background);
-        let asked_before = self.plan_asked.take() == Some(key);
+        // The schema may have changed since it asked: it asks once all the same, and goes by that answer.
+        let asked = self.plan_asked.take().filter(|asked| PlanKey { epoch: key.epoch, ..*asked } == key);
+        let key = asked.unwrap_or(key);
         match env.ledger.plan(&key, judgement) {
             Planned::Known { plan, settled, old } if !old || !waits => {
                 if old {
@@ -165,7 +167,7 @@ impl Session {
                 self.ask_aside(env, key, judgement, form);
                 return Ok(unknown());
             }
-            _ if asked_before => return Ok(unknown()),
+            _ if asked.is_some() => return Ok(unknown()),
             _ => {}
         }
         let Some(link) = t.link.as_deref_mut() else {
@@ -218,7 +220,12 @@ impl Session {
         let next = frame::peek(behind, frame::client_limit).ok()??;
         let body = behind.get(HEADER..next.total).filter(|_| next.tag == b'B')?;
         let parameters = frontend::bind_parameters(frontend::bind(body)?.rest)?;
-        self.weigh(env, judgement, Form::Bound { tail, parameters }, t).err()
+        let asked = self.plan_asked;
+        let flow = self.weigh(env, judgement, Form::Bound { tail, parameters }, t).err();
+        if flow.is_none() {
+            self.plan_asked = asked; // its Bind comes next, and goes by the same answer
+        }
+        flow
     }
 
     /// At a Bind, of the statement behind the name.

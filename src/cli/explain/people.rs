@@ -194,7 +194,8 @@ fn place(sql: &str, refusal: &Refusal) -> Option<usize> {
         | Refusal::BadToken { at, .. }
         | Refusal::CommentDepth { at }
         | Refusal::OperatorLength { at }
-        | Refusal::UnicodeEscape { at } => Some(*at),
+        | Refusal::UnicodeEscape { at }
+        | Refusal::Effort { at } => Some(*at),
         Refusal::Syntax(message) if message.ends_with("at end of input") => Some(sql.trim_end().len()),
         Refusal::Syntax(message) => {
             // The grammar names the word and not its place: it is the first one up to which the text fails the same way.

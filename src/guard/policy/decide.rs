@@ -107,6 +107,7 @@ impl<'e> Asking<'e> {
         if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
+        // Ahead of a run there is no time, and most rules are asked then.
         let now = subject.around.now.filter(|_| subject.around.time.is_none());
         let time = now.filter(|_| rule.reads_time());
         let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));

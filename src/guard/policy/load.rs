@@ -95,14 +95,10 @@ impl Policies {
             reads.add(&condition.reads);
         }
         loader.rules.iter().for_each(|rule| reads.add(&rule.shows));
-        let selectors = loader.rules.iter().flat_map(|rule| rule.only.iter().chain(&rule.unless));
-        let reads_application = reads.has("client", "application")
-            || selectors.into_iter().any(|selector| selector.applications.is_some());
         Ok(Self {
             rules: loader.rules.into_iter().map(Arc::new).collect(),
             env: loader.env,
             reads,
-            reads_application,
             allow_list: loader.allow_list,
         })
     }
@@ -121,6 +117,10 @@ impl Loader {
         let mut problems = Problems::new(source);
         let document = problems.parse(&source.text);
         let top = document.get_ref();
+        // What an allow-list has learned may lie beside the policies of a directory. It is read where it is named.
+        if entry(top, "allowed").is_some() && top.len() == 1 {
+            return problems.finish();
+        }
         problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone", "plan", "allow_list"], |key| {
             RULE_KEYS.contains(&key).then(|| format!("`{key}` stands in a [[rule]]"))
         });

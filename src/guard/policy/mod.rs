@@ -69,4 +69,6 @@ mod rewrite_tests;
 #[cfg(test)]
 mod allow_tests;
 #[cfg(test)]
+mod needs_tests;
+#[cfg(test)]
 mod properties;

@@ -17,7 +17,7 @@ pub(in crate::guard) use pg_raw_parse::list::NodeList;
 pub(in crate::guard) use pg_raw_parse::raw::{
     A_Expr_Kind, AlterTableType, BoolExprType, BoolTestType, CmdType, CoercionForm, ConstrType, DiscardMode,
     DropBehavior, GrantTargetType, JoinType, JsonExprOp, LockWaitPolicy, NullTestType, ObjectType,
-    ReindexObjectType, SetOperation, SubLinkType, VariableSetKind,
+    ReindexObjectType, SetOperation, SubLinkType, TransactionStmtKind, VariableSetKind,
 };
 pub(in crate::guard) use pg_raw_parse::{ConstValue, Node, nodes};
 
