@@ -12,7 +12,9 @@ use pgsluice::guard::{
     Action, Circumstances, Class, Effects, Guard, GuardLimits, Judgement, Lane, SessionFacts, settle,
     settle_by_plan,
 };
-use pgsluice::session::{Backend, Env, Interner, Ledger, Mode, Outlet, ParamSet, PlanTerms, Session, Who};
+use pgsluice::session::{
+    Backend, End, Env, Interner, Ledger, Mode, Outlet, ParamSet, PlanTerms, Run, Session, Who,
+};
 
 struct Counting;
 
@@ -200,7 +202,7 @@ struct Books {
 
 impl Ledger for Books {
     fn judged(&mut self, _: &Judgement) {}
-    fn finished(&mut self, _: &Judgement, _: u64, _: u64, _: bool) {}
+    fn finished(&mut self, _: &Run, _: &End<'_>) {}
     fn pinned(&mut self, _: Effects) {}
     fn suspects(&mut self, _: u64) -> bool {
         false
