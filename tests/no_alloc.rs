@@ -12,7 +12,9 @@ use pgsluice::guard::{
     Action, Circumstances, Class, Effects, Guard, GuardLimits, Judgement, Lane, SessionFacts, settle,
     settle_by_plan,
 };
-use pgsluice::session::{Backend, End, Env, Interner, Ledger, Mode, Outlet, ParamSet, PlanTerms, Run, Session, Who};
+use pgsluice::session::{
+    Backend, End, Env, Interner, Ledger, Mode, Outlet, ParamSet, PlanTerms, Run, Session, Who,
+};
 
 struct Counting;
 

@@ -19,6 +19,8 @@ use crate::observe::counters::ThreadMeters;
 use crate::observe::labels::DatabaseId;
 use crate::session::PlanAnswer;
 
+/// Seconds: what a statement took and should have taken below that differs for reasons that are not its plan's.
+const NOISE: f64 = 0.01;
 /// Statements that are counted for the table of advice.
 const MOST_ADVISED: usize = 1024;
 
@@ -218,7 +220,8 @@ impl Planner {
         let (estimated, rows) = (facts.rows.max(1) as f64, rows.max(1) as f64);
         let off = (estimated / rows).max(rows / estimated);
         let expected = self.calibration.expected_seconds(fingerprint, facts);
-        if observed == Observed::Surprise && facts.expected_seconds.is_some() {
+        let worth = |expected: f64| time.as_secs_f64().max(expected) > NOISE;
+        if observed == Observed::Surprise && facts.expected_seconds.is_some_and(worth) {
             // It may be planned otherwise by now.
             let now = self.now();
             self.plans.age(&key, now);

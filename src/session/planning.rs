@@ -195,7 +195,7 @@ impl Session {
         judgement: &Arc<Judgement>,
         form: Form<'_>,
     ) {
-        if self.held.has(Effects::TEMP_TABLE) || self.suspect.has(Effects::TEMP_TABLE) {
+        if self.may_have_temp_tables() {
             return;
         }
         env.ledger.planning(&key, false);
@@ -245,6 +245,11 @@ impl Session {
         }
     }
 
+    /// It has some, or nobody knows yet that it has none.
+    fn may_have_temp_tables(&self) -> bool {
+        self.held.and(self.suspect).and(self.asked).has(Effects::TEMP_TABLE)
+    }
+
     fn plan_key<L: Ledger>(
         &self,
         env: &Env<'_, L>,
@@ -260,7 +265,7 @@ impl Session {
         class.write_u64(self.settings.hash());
         class.write(self.settings.get("role").unwrap_or_default().as_bytes());
         // A temporary table is one client's own.
-        class.write_u64(if self.held.has(Effects::TEMP_TABLE) { env.who.client } else { 0 });
+        class.write_u64(if self.may_have_temp_tables() { env.who.client } else { 0 });
         let variant = match form {
             Form::Query { .. } => 0,
             Form::Bound { parameters, .. } => live.value_classes().variant(frontend::values(parameters)),

@@ -62,6 +62,9 @@ pub struct End<'a> {
     pub settings: &'a ParamSet,
 }
 
+/// Values in order, each as text or NULL.
+pub type Params = Box<[Option<Box<[u8]>>]>;
+
 /// What a judgement does not keep of a statement.
 #[derive(Debug)]
 pub struct Words {
@@ -69,7 +72,7 @@ pub struct Words {
     /// It may hold a password: it is never shown as it was written.
     pub secret: bool,
     /// Values of its parameters, if all can be told as text.
-    pub params: Option<Box<[Option<Box<[u8]>>]>>,
+    pub params: Option<Params>,
     /// What judged it, where a rule spoke: its hits are numbers.
     pub policies: Option<Arc<Policies>>,
 }

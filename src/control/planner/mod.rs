@@ -153,6 +153,9 @@ impl Desk {
     }
 }
 
+/// A user and a database.
+type Account = (Arc<str>, Arc<str>);
+
 /// Answers questions.
 pub struct Clerk {
     desk: Arc<Desk>,
@@ -164,7 +167,7 @@ pub struct Clerk {
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Side>>,
     /// Users and databases that could not log in, and until when they are not tried.
-    barred: Mutex<HashMap<(Arc<str>, Arc<str>), Instant>>,
+    barred: Mutex<HashMap<Account, Instant>>,
 }
 
 impl Clerk {

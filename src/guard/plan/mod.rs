@@ -25,16 +25,10 @@ pub use read::{Fault, Surroundings, read};
 use super::fact::fact_table;
 
 /// A plan as far as anybody asks: what it says, and the indexes that would make it better.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub facts: PlanFacts,
     pub advice: Box<[Advice]>,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self { facts: PlanFacts::blank(), advice: Box::default() }
-    }
 }
 
 fact_table! {

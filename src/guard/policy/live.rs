@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::check::Reads;
 use super::decide::{Asked, Asking, Outcome, speak};
 use super::decision::{Candidate, Decision, Match};
-use super::model::{PlanAsk, Policies};
+use super::model::{PlanAsk, Policies, Rule};
 use super::rewrite::Text;
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
@@ -65,30 +65,25 @@ impl std::fmt::Debug for Live {
 }
 
 impl PlanWish {
-    fn of(
-        candidates: &[Candidate],
-        statements: &[Facts],
-        known: &[CatalogFacts],
-        catalog: Option<&Catalog>,
-    ) -> Self {
-        let mut wish = Self::default();
-        for candidate in candidates.iter().filter(|candidate| candidate.rule.reads_root("plan")) {
-            match candidate.rule.plan {
-                Some(PlanAsk::Inline) => wish.inline = true,
-                Some(PlanAsk::Background) => wish.background = true,
-                None => wish.unsaid = true,
-            }
+    fn add(&mut self, rule: &Rule) {
+        match rule.plan {
+            _ if !rule.reads_root("plan") => {}
+            Some(PlanAsk::Inline) => self.inline = true,
+            Some(PlanAsk::Background) => self.background = true,
+            None => self.unsaid = true,
         }
-        let [facts] = statements else { return wish };
+    }
+
+    fn look(&mut self, statements: &[Facts], known: &[CatalogFacts], catalog: Option<&Catalog>) {
+        let ([facts], true) = (statements, self.is_some()) else { return };
         let kind =
             matches!(facts.kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
-        wish.plannable = kind && !facts.explain && !facts.tables.is_empty() && wish.is_some();
-        wish.largest =
+        self.plannable = kind && !facts.explain && !facts.tables.is_empty();
+        self.largest =
             known.first().filter(|known| known.unknown_tables.is_empty()).and_then(|known| known.rows);
-        if wish.plannable {
-            wish.classes = ValueClasses::of(facts, catalog);
+        if self.plannable {
+            self.classes = ValueClasses::of(facts, catalog);
         }
-        wish
     }
 
     fn is_some(&self) -> bool {
@@ -119,16 +114,20 @@ impl Live {
             return None;
         }
         let mut reads = Reads::default();
-        let mut met = vec![false; policies.rules.len()];
+        let mut wants = PlanWish::default();
+        // Of each rule that was met: it waits for the plan alone. A text may have thousands of candidates.
+        let mut met: Vec<Option<bool>> = vec![None; policies.rules.len()];
         for Candidate { index, rule, .. } in &candidates {
-            let first = met.get_mut(*index as usize).is_some_and(|met| !std::mem::replace(met, true));
-            if let Some(condition) = rule.when.as_ref().filter(|_| first) {
+            let Some(met) = met.get_mut(*index as usize).filter(|met| met.is_none()) else { continue };
+            *met = Some(rule.depends_on() == ["plan"]);
+            wants.add(rule);
+            if let Some(condition) = &rule.when {
                 reads.add(&condition.reads);
             }
         }
-        let wants = PlanWish::of(&candidates, statements, known, catalog.map(|catalog| &**catalog));
-        let (by_plan, others): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|candidate| candidate.rule.depends_on() == ["plan"]);
+        wants.look(statements, known, catalog.map(|catalog| &**catalog));
+        let waits = |candidate: &Candidate| met.get(candidate.index as usize) == Some(&Some(true));
+        let (by_plan, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(waits);
         let about = About {
             env: Arc::clone(&policies.env),
             client: client.clone(),
