@@ -8,6 +8,7 @@ mod ask;
 mod columns;
 pub mod commands;
 mod policies;
+mod lanes;
 mod rows;
 mod session;
 pub mod sheet;

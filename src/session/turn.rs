@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Env, Step};
+use super::client::{Env, Session, Step};
 use super::outlet::Outlet;
 use crate::guard::{Judgement, Lane};
 use crate::wire::frame::{HEADER, Header};
@@ -36,6 +36,14 @@ pub(super) enum Flow {
     Done,
     Short,
     Stop(Step),
+}
+
+impl Session {
+    /// What is for another lane waits until this server is let go, or turns out to be kept: it is no primary, or it owes
+    /// an answer to nobody but us, who ask what was left on it.
+    pub(super) fn leaves(&self, link: &Backend) -> bool {
+        link.must_leave() || (self.asking && link.owes_only_us())
+    }
 }
 
 impl<L: Ledger> Env<'_, L> {

@@ -19,7 +19,7 @@ pub use watch::run;
 use crate::config;
 use crate::document::{Problem, Source};
 use crate::guard::policy::{ListMode, PACKS, Policies};
-use crate::guard::sql;
+use crate::guard::{Lanes, sql};
 use crate::observe::RuleMap;
 
 /// One version of the policies.
@@ -55,13 +55,13 @@ pub struct Loaded {
     pub sources: Vec<Arc<Source>>,
 }
 
-/// Reads files, directories and packs; the built-in baseline if nothing is named.
+/// Reads files, directories and packs, which may name these lanes; the built-in baseline if nothing is named.
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn read(paths: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
+pub fn read(paths: &[PathBuf], lanes: &Lanes) -> Result<Loaded, Vec<Problem>> {
     let sources = if paths.is_empty() { vec![PACKS[0].source()] } else { config::policy_sources(paths)? };
-    let mut policies = Policies::load(&sources)?;
+    let mut policies = Policies::load_with(&sources, lanes)?;
     know_learned(&mut policies)?;
     Ok(Loaded { policies, sources })
 }
@@ -86,8 +86,8 @@ fn know_learned(policies: &mut Policies) -> Result<(), Vec<Problem>> {
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn read_or_observe(paths: &[PathBuf], observes: bool) -> Result<Loaded, Vec<Problem>> {
-    let mut loaded = read(paths)?;
+pub fn read_or_observe(paths: &[PathBuf], lanes: &Lanes, observes: bool) -> Result<Loaded, Vec<Problem>> {
+    let mut loaded = read(paths, lanes)?;
     if paths.is_empty() || observes {
         loaded.policies = loaded.policies.observing();
     }
