@@ -79,7 +79,7 @@ fn what_cannot_be_a_lane_is_told_at_its_place() {
 
 #[test]
 fn no_two_servers_have_one_label() {
-    let many = vec!["'postgres://u@a/d'"; 11].join(", ");
+    let many = ["'postgres://u@a/d'"; 11].join(", ");
     let text = format!("[lanes.a]\nservers = [{many}]\n[lanes.a1]\nservers = ['postgres://u@a/d']\n");
     let found = problems(&text);
     assert!(found.len() == 1 && found[0].contains("would be called `a11` as another is"), "{found:?}");

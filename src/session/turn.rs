@@ -3,6 +3,7 @@
 use super::Ledger;
 use super::backend::Backend;
 use super::client::{Env, Session, Step};
+use super::expect::Expect;
 use super::outlet::Outlet;
 use crate::guard::{Judgement, Lane};
 use crate::wire::frame::{HEADER, Header};
@@ -39,10 +40,13 @@ pub(super) enum Flow {
 }
 
 impl Session {
-    /// What is for another lane waits until this server is let go, or turns out to be kept: it is no primary, or it owes
-    /// an answer to nobody but us, who ask what was left on it.
+    /// What is for another lane waits until this server is let go, or turns out to be kept: it is no primary, or all that
+    /// it owes ends soon and leaves it idle (our question what was left on it, the client's Close and Sync).
     pub(super) fn leaves(&self, link: &Backend) -> bool {
-        link.must_leave() || (self.asking && link.owes_only_us())
+        let is_sync = |e: &Expect| matches!(e, Expect::Sync);
+        let idles = |e: &Expect| e.is_ours() || e.is_local() || is_sync(e) || matches!(e, Expect::Close);
+        let ends = link.status == b'I' && !link.unsynced && link.rest == 0 && link.queue.iter().all(idles);
+        link.must_leave() || (ends && (self.asking || link.queue.iter().any(is_sync)))
     }
 }
 
