@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need from Debian's or Ubuntu's packages, and only what is missing:
 #   PostgreSQL 13 or newer (its programs; no server is left running), libclang (reads the grammar's headers).
+#   setup.sh test: also the extension hypopg, where there is a package of it; without it one test of advice is skipped.
 #   setup.sh bench: also PgBouncer to compare with, strace and valgrind to count with.
 # Running it again does nothing. Needs: Rust, a C compiler, and root or sudo if something is missing.
 set -euo pipefail
@@ -48,6 +49,15 @@ if [ "${1:-}" = bench ]; then
 fi
 have cargo || fail "cargo was not found: install Rust from https://rustup.rs first"
 have cc || fail "a C compiler was not found: install one first, on Debian with \`apt-get install gcc libc6-dev\`"
+if [ "${1:-}" = test ] && ! compgen -G '/usr/share/postgresql/*/extension/hypopg.control' >/dev/null; then
+    # Of the newest server that is here, or of the one that comes.
+    newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sed -nE 's|^/usr/lib/postgresql/([0-9]+)/.*|\1|p' | sort -n | tail -n 1)
+    if [ -n "$newest" ] && have apt-cache && apt-cache show "postgresql-$newest-hypopg" >/dev/null 2>&1; then
+        missing+=("postgresql-$newest-hypopg")
+    else
+        say "there is no package of hypopg here: what needs it is skipped"
+    fi
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 have apt-get || fail "missing: ${missing[*]} (Debian's names); there is no apt-get here, so install them by hand"

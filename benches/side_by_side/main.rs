@@ -9,9 +9,15 @@ use clap::Parser;
 #[allow(dead_code, reason = "the tests use the rest of it")]
 mod raw;
 
+#[path = "../../tests/workloads/mod.rs"]
+mod workloads;
+
 mod bulk;
+mod calibration;
 mod clients;
 mod counts;
+mod first_sight;
+mod index;
 mod peers;
 mod proc;
 mod server_cpu;
@@ -24,7 +30,8 @@ struct Args {
     /// Fewer cells, shorter runs: some five minutes.
     #[arg(long)]
     quick: bool,
-    /// Parts to run: tps, server-cpu, memory, storm, bulk, slow, mixed, syscalls, instructions.
+    /// Parts to run: tps, server-cpu, memory, storm, bulk, slow, mixed, syscalls, instructions, calibration, first-sight,
+    /// index.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of the tps and server-cpu cells.
@@ -33,13 +40,28 @@ struct Args {
     /// Measured seconds of one pgbench run, after one second of warm-up.
     #[arg(long)]
     secs: Option<u32>,
+    /// Scale of TPC-H in the calibration: 1 has six million lines.
+    #[arg(long)]
+    scale: Option<f64>,
     /// Cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-const PARTS: [&str; 9] =
-    ["tps", "server-cpu", "memory", "storm", "bulk", "slow", "mixed", "syscalls", "instructions"];
+const PARTS: [&str; 12] = [
+    "tps",
+    "server-cpu",
+    "memory",
+    "storm",
+    "bulk",
+    "slow",
+    "mixed",
+    "syscalls",
+    "instructions",
+    "calibration",
+    "first-sight",
+    "index",
+];
 
 fn main() {
     let args = Args::parse();
@@ -81,5 +103,15 @@ fn main() {
     }
     if wanted("instructions") {
         counts::instructions(&lab);
+    }
+    if wanted("first-sight") {
+        first_sight::run(&lab, if args.quick { 300 } else { 2_000 }, args.rounds.unwrap_or(5));
+    }
+    if wanted("index") {
+        index::run(&lab, if args.quick { 1_000_000 } else { 10_000_000 });
+    }
+    if wanted("calibration") {
+        let scale = args.scale.unwrap_or(if args.quick { 0.1 } else { 1.0 });
+        calibration::run(&lab, scale, args.rounds.unwrap_or(4));
     }
 }

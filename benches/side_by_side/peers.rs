@@ -109,12 +109,28 @@ impl Lab {
         let (command, port) = match kind {
             Kind::Direct => return self.direct(),
             Kind::PgBouncer => self.pgbouncer_command(wrapper),
-            Kind::Pgsluice => self.pgsluice_command("pgsluice.toml", &self.cluster.url("postgres"), wrapper),
+            Kind::Pgsluice => {
+                let primary = self.cluster.url("postgres");
+                (self.pgsluice_command("pgsluice.toml", &primary, "baseline", "", wrapper), None)
+            }
             Kind::PgsluiceLocal => {
-                self.pgsluice_command("local.toml", &self.cluster.socket_url("postgres"), wrapper)
+                let primary = self.cluster.socket_url("postgres");
+                (self.pgsluice_command("local.toml", &primary, "baseline", "", wrapper), None)
             }
         };
-        let mut command = command;
+        self.start_program(kind, command, port)
+    }
+
+    /// A pgsluice with rules of its own, and more settings.
+    pub fn start_ruled(&self, name: &str, rules: &str, settings: &str) -> Peer {
+        let file = self.cluster.home().path().join(format!("{name}-rules.toml"));
+        std::fs::write(&file, rules).unwrap();
+        let (primary, policies) = (self.cluster.url("postgres"), file.display().to_string());
+        let command = self.pgsluice_command(&format!("{name}.toml"), &primary, &policies, settings, &[]);
+        self.start_program(Kind::Pgsluice, command, None)
+    }
+
+    fn start_program(&self, kind: Kind, mut command: Command, port: Option<u16>) -> Peer {
         let program = Program::start(self.cluster.home(), &mut command).unwrap();
         let limit = Duration::from_secs(60);
         let port = match port {
@@ -155,17 +171,25 @@ impl Lab {
         (command, Some(port))
     }
 
-    fn pgsluice_command(&self, file: &str, primary: &str, wrapper: &[String]) -> (Command, Option<u16>) {
+    fn pgsluice_command(
+        &self,
+        file: &str,
+        primary: &str,
+        policies: &str,
+        more: &str,
+        wrapper: &[String],
+    ) -> Command {
         let settings = self.cluster.home().path().join(file);
         let text = format!(
-            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{primary}\"\npolicies = [\"baseline\"]\n[pool]\npool_size = {POOL_SIZE}\n\
-             max_client_conn = 20000\n[log]\nlog_connections = false\nlog_disconnections = false\n"
+            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nprimary = \"{primary}\"\npolicies = [\"{policies}\"]\n\
+             [pool]\npool_size = {POOL_SIZE}\nmax_client_conn = 20000\n\
+             [log]\nlog_connections = false\nlog_disconnections = false\n{more}"
         );
         std::fs::write(&settings, text).unwrap();
         let path = PathBuf::from(env!("CARGO_BIN_EXE_pgsluice"));
         let mut command = wrapped(wrapper, &path, |p| Command::new(p));
         command.arg("run").arg(settings);
-        (command, None)
+        command
     }
 }
 

@@ -35,7 +35,14 @@ fuzz_target!(|data: &[u8]| {
     }
     let facts = |text: &[u8]| {
         let reading = read(text, &ReadOptions::default());
-        let plain = |facts: Facts| Facts { bytes: 0, comments: 0, trailing_comment: false, tags: Vec::new(), ..facts };
+        let plain = |facts: Facts| Facts {
+            bytes: 0,
+            comments: 0,
+            trailing_comment: false,
+            tags: Vec::new(),
+            line_comment: None,
+            ..facts
+        };
         reading.refusal.is_none().then(|| reading.statements.into_iter().map(plain).collect::<Vec<_>>())
     };
     if let (Some(one), Some(two)) = (facts(text), facts(&twin)) {

@@ -44,6 +44,7 @@ pub enum What {
     PolicyCanary,
     Catalog,
     Lanes,
+    Advice,
     Reload,
     ReloadPolicies,
     ReloadPoliciesCanary,
@@ -303,6 +304,28 @@ pub const COMMANDS: &[Command] = &[
         own: LANES,
     },
     Command {
+        name: "SHOW ADVICE",
+        argument: None,
+        who: Who::All,
+        what: What::Advice,
+        help: "Indexes that would help statements whose plans were asked for, those that would have saved most time first. A row goes once the index is there.",
+        columns: columns![
+            database: Text,
+            fingerprint: Text "Of the statement, as in the metrics.",
+            table: Text,
+            statement: Text "What makes the index; `REINDEX` where it is there, but invalid.",
+            checked: Text "`checked: cost 12,345 → 8` where the extension `hypopg` is in the database: the planner would use it. What it would not use is not listed.",
+            calls: Int8 "Runs of the statement since it is listed.",
+            blocked: Int8 "Times that a policy refused it.",
+            milliseconds: Int8 "What the runs took.",
+            gain: Text "Share of the cost that the index saves; NULL if it was not checked.",
+            last_seen: Text "When it last ran or was refused, UTC.",
+            why: Text,
+            query: Text "The statement, without its values.",
+        ],
+        own: &[],
+    },
+    Command {
         name: "SHOW STATE",
         argument: None,
         who: Who::All,
@@ -380,7 +403,7 @@ mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 18] = [
+    const FOR_STATS: [&str; 19] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -396,6 +419,7 @@ mod tests {
         "SHOW POLICY_CANARY",
         "SHOW CATALOG",
         "SHOW LANES",
+        "SHOW ADVICE",
         "SHOW STATE",
         "SHOW VERSION",
         "SHOW HELP",

@@ -4,6 +4,7 @@
 //! text, `talk.rs` the protocol, `sheet.rs` writes answers: all pure. `rows.rs` reads the cards, `stats.rs` the counters; `session.rs` serves a
 //! client on the control thread, and makes answers on a blocking thread: the data threads have no part in it.
 
+mod advice;
 mod ask;
 mod columns;
 pub mod commands;

@@ -231,6 +231,7 @@ fn run(
         What::Reload => {
             tracing::info!(user, "console: RELOAD");
             let trigger = format!("RELOAD by {user}");
+            shared.reopen_logs();
             // PgBouncer's says nothing.
             let done = reload::all(&shared.front, &shared.policies, &trigger).map(|_| String::new());
             done.map_err(|why| (sqlstate::SYSTEM_ERROR, why))

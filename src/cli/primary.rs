@@ -86,6 +86,23 @@ impl Primary {
     ) -> Result<(Vec<u8>, bool), String> {
         self.runtime.block_on(explain(session, sql, params, self.timeout))
     }
+
+    /// The same between two calls, the one before it and the one that undoes it.
+    pub(super) fn explain_with(
+        &self,
+        session: &Session,
+        [before, after]: &[String; 2],
+        sql: &str,
+        params: Option<&[Option<Vec<u8>>]>,
+    ) -> Result<(Vec<u8>, bool), String> {
+        let client = session.control.client();
+        self.runtime.block_on(async {
+            client.simple_query(before).await.map_err(sentence)?;
+            let plan = explain(session, sql, params, self.timeout).await;
+            client.simple_query(after).await.map_err(sentence)?;
+            plan
+        })
+    }
 }
 
 /// A value as the log has it.

@@ -19,6 +19,7 @@ pub(super) fn on_hangup(shared: Arc<Shared>) -> std::io::Result<impl Future<Outp
 async fn run(mut hangup: Signal, shared: Arc<Shared>) {
     while hangup.recv().await.is_some() {
         let shared = Arc::clone(&shared);
+        shared.reopen_logs();
         // Files may be slow, and this thread also probes the servers.
         let _ =
             tokio::task::spawn_blocking(move || reload::all(&shared.front, &shared.policies, "SIGHUP")).await;

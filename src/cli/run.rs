@@ -22,11 +22,10 @@ use crate::config::{Host, ListenAddr, PolicyMode, Settings};
 use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
-use crate::control::{catalog, learned, snapshot, topology};
-use crate::guard::policy::ListMode;
+use crate::control::{catalog, learned, planner, snapshot, topology};
 use crate::guard::{Guard, GuardLimits};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
-use crate::observe::{Bounds, Meters, http, log};
+use crate::observe::{Bounds, Meters, http, log, query_log};
 use crate::pool::hosts::Hosts;
 use crate::pool::login::Target;
 use crate::pool::{Limits, Node};
@@ -85,6 +84,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
     }
     let snapshot = snapshot::Shared::default();
     let meters = Meters::new(bounds(&settings));
+    let query_log = query_log::start(&settings.query_log, threads)?;
     let policies = Store::new(watched(&settings), policies, Arc::clone(&snapshot), Arc::clone(&meters));
     let servers = topology::servers(&settings)?;
     let (primary, replicas) = nodes(&settings, &servers, threads);
@@ -106,6 +106,7 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         console: Console::new(control.handle().clone()),
         meters: Arc::clone(&meters),
         policies,
+        query_log: query_log.as_ref().map(query_log::Guard::log),
         seed: seed()?,
     });
     let sources = Sources {
@@ -113,13 +114,14 @@ fn run(settings: Arc<Settings>, policies: Loaded, log: &log::Guard) -> Result<()
         meters,
         snapshot: Arc::clone(&snapshot),
         log: log.stats(),
+        query_log: query_log.as_ref().map(|guard| guard.log().stats()),
         certificate_expiry: certificate.as_ref().map(|certificate| certificate.expiry()),
         started: SystemTime::now(),
     };
     let health = http::Health::new(Page::new(sources), topology::Watch::new(&settings).patience());
     control.handle().spawn(admin::sample(Arc::clone(&shared)));
     read_catalogs(&control, &settings, &servers, &snapshot, &shared);
-    learn(&control, &shared);
+    ask_planner(&control, &shared);
     start_control(&control, &settings, servers, snapshot, service, Arc::clone(&health), &shared)?;
     data_plane(&shared, threads, &health)
 }
@@ -248,11 +250,12 @@ fn certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, Failure>
     }
 }
 
-/// Keeps the file of an allow-list that learns.
-fn learn(control: &ControlThread, shared: &Shared) {
-    let Some(published) = shared.snapshot.load().policies.clone() else { return };
-    if let Some(list) = published.version.policies.allow_list().filter(|list| list.mode == ListMode::Learn) {
-        control.handle().spawn(learned::run((&*list.file).into(), Arc::clone(&shared.learned)));
+/// Asks for plans that no statement waits for, and what the planner says of indexes that would help.
+fn ask_planner(control: &ControlThread, shared: &Shared) {
+    if shared.plan.rows.is_some() {
+        let (desk, snapshot) = (Arc::clone(&shared.desk), Arc::clone(&shared.snapshot));
+        let clerk = planner::Clerk::new(desk, snapshot, Arc::clone(&shared.meters), &shared.settings);
+        control.handle().spawn(clerk.run());
     }
 }
 
@@ -270,6 +273,7 @@ fn start_control(
     let _entered = handle.enter();
     handle.spawn(reload::on_hangup(Arc::clone(shared))?);
     handle.spawn(policies::run(Arc::clone(&shared.policies)));
+    handle.spawn(learned::run(Arc::clone(&snapshot), Arc::clone(&shared.learned)));
     if let Some(service) = service {
         handle.spawn(service.run());
     }

@@ -56,6 +56,7 @@ fn policies() -> Value {
     let top = [
         ("rule", json!({ "type": "array", "items": rule })),
         ("mode", mode("The default of the file's rules.")),
+        ("plan", plan("The default of the file's rules.")),
         (
             "allow_list",
             json!({ "type": "object", "description": "Statements that were learned, and no others: { mode = \"learn\", file = \"fingerprints.toml\" }." }),
@@ -66,6 +67,10 @@ fn policies() -> Value {
         ),
     ];
     object(top.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), &[])
+}
+
+fn plan(about: &str) -> Value {
+    json!({ "enum": ["inline", "background"], "description": about })
 }
 
 fn mode(about: &str) -> Value {
@@ -199,6 +204,9 @@ fn rule_key(key: &str) -> Option<Value> {
         "message" => string("What the client is told; {table}, {column}, {rule} are filled in."),
         "hint" => string("What to do instead."),
         "mode" => mode("observe: it is counted, and nothing else happens."),
+        "plan" => plan(
+            "Whether the statement waits for its plan, where the rule reads it; else as `plan.mode` says.",
+        ),
         "sqlstate" => {
             json!({ "type": "string", "pattern": "^[0-9A-Z]{5}$", "description": "Instead of 42501 (block) or 01000 (warn)." })
         }

@@ -38,7 +38,9 @@ pub(super) fn read(paths: &[PathBuf], lanes: &Lanes) -> (Vec<Suite>, Vec<Problem
         let found = suite(origin, lanes);
         found.map_err(|mut found| problems.append(&mut found)).ok()
     });
-    let suites = suites.collect();
+    let mut suites: Vec<Suite> = suites.collect();
+    // The file of an allow-list beside its policy.
+    suites.retain(|suite| !(suite.cases.is_empty() && suite.policies.rules().is_empty()));
     (suites, problems)
 }
 

@@ -10,6 +10,7 @@ mod load;
 mod pin;
 mod policy_path;
 mod print;
+mod query_log;
 mod settings;
 mod ssl;
 mod terms;
@@ -20,11 +21,12 @@ pub use lanes::LaneServer;
 pub use load::{Loaded, Origin, Override, Shown, load, load_text, policy_files, policy_sources, text_file};
 pub use policy_path::{PolicyPath, is_pack};
 pub use print::{documentation, print};
+pub use query_log::{NewFile, QueryLogText, QueryLogWhich, Share};
 pub use settings::{
     AdminSettings, AuthSettings, ClientTlsSettings, DatabaseSettings, GuardSettings, LaneSettings,
     LimitSettings, LogSettings, MetricSettings, NAMED_SECTIONS, NAMED_SETTINGS, PoolSettings,
-    ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings, TimeoutSettings,
-    UserSettings,
+    QueryLogSettings, ReplicaSettings, SECTIONS, SETTINGS, Section, ServerTlsSettings, Setting, Settings,
+    TimeoutSettings, UserSettings,
 };
 pub use ssl::{ChannelBinding, SslNegotiation, SslOptions};
 pub use terms::{Terms, Times};

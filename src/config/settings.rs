@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::load::Reader;
 use super::pin::Pin;
 use super::policy_path::PolicyPath;
+use super::query_log::{NewFile, QueryLogText, QueryLogWhich, Share};
 use super::url::ServerUrl;
 use super::value::{
     AuthType, ByteSize, ClientSslMode, Fallback, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode, Value,
@@ -277,17 +278,25 @@ settings! {
     /// The planner's own view, for rules that read `plan.…`: asked on the server that is about to run a statement, with
     /// its parameters, once for each kind of statement.
     plan: PlanSettings {
-        /// `inline`: the statement waits for the answer. `off`: nobody is asked, and rules that read plans get no answer.
+        /// `inline`: the statement waits for the answer. `background`: no statement waits; it is asked on a connection beside
+        /// the pool, later sights are judged by the answer, and the rule's `on_unknown` decides until then. A policy file or a
+        /// rule may say so for itself (`plan = "background"`). `off`: nobody is asked, and rules that read plans get no answer.
         mode: PlanMode = "inline";
         /// How long the planner may think; after that the rule's `on_unknown` decides.
         deadline: Duration = "50ms", where positive => "must be more than 0";
         /// How long a plan is good for. It is asked for again sooner when the schema or the statistics change, and when a
-        /// statement takes three times longer or shorter than expected.
+        /// statement of 50 ms or more takes three times longer or shorter than expected.
         ttl: Duration = "10m", where positive => "must be more than 0";
         /// Statements over smaller tables are not planned for rules; a table of unknown size counts as large.
         min_rows: usize = 10000;
         /// Plans kept by each thread.
         max_plans: usize = 4096;
+        /// Connections beside the pool for questions that no statement waits for, each logged in as the client's own user:
+        /// plans in the background, and what the planner says of an index that would help (`hypopg`). They are closed when
+        /// nobody needs them.
+        side_connections: usize = 2, where |n: &usize| (1..=100).contains(n) => "must be from 1 to 100";
+        /// Such questions a second. A few hundred wait in line, more are dropped and counted.
+        side_rate: usize = 20, where |n: &usize| (1..=10_000).contains(n) => "must be from 1 to 10000";
     }
 
     /// The console: the database `pgsluice` (or `pgbouncer`), which is pgsluice's own. See docs/CONSOLE.md.
@@ -378,6 +387,30 @@ settings! {
         log_disconnections: bool = true;
     }
 
+    /// A line for each statement, for `pgsluice replay` and other tools; docs/REPLAY.md has its form. No statement waits
+    /// for it: what does not fit, or the disk does not take, is dropped and counted (`query_log_lines_total`).
+    query_log: QueryLogSettings {
+        /// The file. Empty: there is none. Only its owner may read it. SIGHUP and RELOAD open it anew.
+        path: Option<NewFile> = "";
+        /// `all`; `judged`: those of which a rule spoke (in mode observe, too); `slow`: those that took `min_duration`.
+        which: QueryLogWhich = "all";
+        /// What `slow` is.
+        min_duration: Duration = "100ms";
+        /// The share of these that is written, by chance.
+        sample: Share = 1.0;
+        /// `normalized`: literals left out, and with them most secrets. `full`: as they were written, but for texts that
+        /// may hold a password, which are normalized all the same.
+        text: QueryLogText = "normalized";
+        /// Write the values of parameters that come as text; never of a statement that may hold a password.
+        parameters: bool = false;
+        /// A file of this size is set aside as `<path>.1`, that one as `<path>.2`, and so on.
+        max_file: ByteSize = "100MB", where |size: &ByteSize| size.0 > 0 => "must be more than 0";
+        /// Files that are kept, with the one that is written: `max_file` times `files` is all that the log takes of a disk.
+        files: usize = 10, where |n: &usize| (1..=1000).contains(n) => "must be from 1 to 1000";
+        /// Memory for lines on their way to the disk.
+        max_buffered: ByteSize = "4MB", where |size: &ByteSize| size.0 >= 65_536 => "must be at least 64kB";
+    }
+
     each {
         /// A lane, `[lanes.analytics]`: servers of its own for statements that rules send there (`route = "analytics"`),
         /// so that they take nothing from others. Only what is provably read-only goes there, as to a replica; a client
@@ -460,22 +493,5 @@ settings! {
             /// As in `[timeouts]`.
             client_write_timeout: Duration;
         }
-    }
-}
-
-/// No files.
-impl Default for ServerTlsSettings {
-    fn default() -> Self {
-        Self { server_tls_ca_file: None, server_tls_cert_file: None, server_tls_key_file: None }
-    }
-}
-
-impl ClientTlsSettings {
-    /// The mode that holds: `prefer` if there is a certificate and nothing else is said.
-    #[must_use]
-    pub fn mode(&self) -> ClientSslMode {
-        let unsaid =
-            if self.client_tls_cert_file.is_some() { ClientSslMode::Prefer } else { ClientSslMode::Disable };
-        self.client_tls_sslmode.unwrap_or(unsaid)
     }
 }

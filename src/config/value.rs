@@ -334,6 +334,7 @@ macro_rules! choice {
         }
     };
 }
+pub(super) use choice;
 
 choice!(
     /// When a server connection goes back to the pool.
@@ -347,6 +348,7 @@ choice!(
     /// Whether the planner is asked for rules that read plans.
     PlanMode {
         Inline = "inline",
+        Background = "background",
         Off = "off",
     }
 );

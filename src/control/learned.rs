@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
+use super::snapshot::{self, Snapshot};
 use crate::document::{Source, render};
-use crate::guard::policy::{Learned, read_learned, write_learned};
+use crate::guard::policy::{Learned, ListMode, read_learned, write_learned};
 
 const PERIOD: Duration = Duration::from_secs(2);
 /// Statements in the file; an application that brings more has its values in its texts.
@@ -32,23 +33,32 @@ impl Inbox {
     }
 }
 
-/// Runs for ever.
-pub async fn run(file: PathBuf, inbox: Arc<Inbox>) {
+/// Runs for ever. The file is that of the policies in force: one that comes with a reload is written from then on, and
+/// what was learned before another came into force, and not yet written, goes to the one it was learned for.
+pub async fn run(snapshot: snapshot::Shared, inbox: Arc<Inbox>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut file = None;
     loop {
         ticks.tick().await;
+        file = file_of(&snapshot.load()).or(file);
         let new = inbox.take();
-        if new.is_empty() {
-            continue;
-        }
+        let Some(file) = file.clone().filter(|_| !new.is_empty()) else { continue };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        match add(&file, new, i64::try_from(now).unwrap_or(i64::MAX)) {
+        let write = move || match add(&file, new, i64::try_from(now).unwrap_or(i64::MAX)) {
             Ok(0) => {}
             Ok(added) => tracing::info!(added, file = %file.display(), "the allow-list learned statements"),
             Err(why) => tracing::warn!(file = %file.display(), "the allow-list is not written: {why}"),
-        }
+        };
+        // Disks may be slow, and this thread also probes the servers. A panic was logged.
+        let _ = tokio::task::spawn_blocking(write).await;
     }
+}
+
+/// The file that the policies in force learn to.
+fn file_of(snapshot: &Snapshot) -> Option<PathBuf> {
+    let list = snapshot.policies.as_ref()?.version.policies.allow_list()?;
+    (list.mode == ListMode::Learn).then(|| (&*list.file).into())
 }
 
 /// Adds statements to the file; how many were not there yet. The file as it is now counts, so that what a person takes

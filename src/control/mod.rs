@@ -3,6 +3,8 @@
 /// How far a replica is behind.
 pub mod lag;
 pub mod learned;
+/// The planner asked beside the statements.
+pub mod planner;
 /// The thread they run on.
 pub mod runtime;
 /// The policies' versions.

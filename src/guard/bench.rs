@@ -168,8 +168,9 @@ impl Bench<'_> {
             decide_when(self.policies, (client, blank.fingerprint), statements, &known, &self.around, asked);
         decide_by_list(self.policies, client, key, statements, &mut decision);
         let mut judgement = Judgement { of_one_text: decision.rewrites(), ..blank.clone() };
+        let mut live = None;
         if let Some(catalog) = self.ahead {
-            judgement.live = Live::of(
+            live = Live::of(
                 self.policies,
                 (client, blank.fingerprint),
                 statements,
@@ -180,6 +181,9 @@ impl Bench<'_> {
             );
         }
         apply(&mut judgement, &decision, statements, text.as_ref());
+        if let Some(live) = live {
+            live.attach(&mut judgement);
+        }
         (judgement, decision)
     }
 }

@@ -1,10 +1,12 @@
 //! Attempts to get past a rule, one list for each known class. Each is judged as what it is, or is honestly opaque or
-//! unparsed; a policy that refuses these two refuses all of them.
+//! unparsed; a policy that refuses these two refuses all of them, and the pack `strict` is one.
 #![allow(clippy::unwrap_used)]
+
+use std::sync::OnceLock;
 
 use super::*;
 use crate::document::Source;
-use policy::Policies;
+use policy::{Pack, Policies};
 
 /// Nobody may reach `secret`, and nothing may be hidden.
 const POLICY: &str = r#"
@@ -29,8 +31,38 @@ fn class() -> Class {
     }
 }
 
+fn strict() -> Arc<Policies> {
+    static STRICT: OnceLock<Arc<Policies>> = OnceLock::new();
+    let load = || Arc::new(Policies::load(&[Pack::find("strict").unwrap().source()]).unwrap());
+    Arc::clone(STRICT.get_or_init(load))
+}
+
+/// Rules of the pack that are about what cannot be seen.
+const OF_THE_UNSEEN: [&str; 2] = ["strict-unparsed", "strict-opaque"];
+
+/// The pack refuses what cannot be seen, says why, and what to do instead.
+fn is_refused_by_strict(judgement: &Judgement, what: &str) {
+    assert_eq!(judgement.action, Action::Block, "{what}");
+    let unseen = judgement.complaints.iter().find(|complaint| OF_THE_UNSEEN.contains(&&*complaint.rule));
+    let unseen = unseen.unwrap_or_else(|| panic!("{what}: {:?}", judgement.complaints));
+    assert!(unseen.message.ends_with('.') && unseen.hint.ends_with('.'), "{what}: {unseen:?}");
+}
+
+/// Whatever of the text is opaque or unparsed, the pack refuses; nothing else is refused for that reason.
+fn strict_agrees(text: &[u8], class: &Class) {
+    let evaluation = evaluate(&strict(), class, text, &GuardLimits::default(), &Circumstances::default());
+    let shown = String::from_utf8_lossy(text.get(..200).unwrap_or(text)).into_owned();
+    if evaluation.reading.statements.iter().any(|facts| facts.opaque) {
+        is_refused_by_strict(&evaluation.judgement, &shown);
+    } else {
+        let complaints = &evaluation.judgement.complaints;
+        assert!(!complaints.iter().any(|found| OF_THE_UNSEEN.contains(&&*found.rule)), "{shown}");
+    }
+}
+
 /// The rules that stop the text.
 fn stopped_as(text: &[u8], class: &Class) -> Vec<String> {
+    strict_agrees(text, class);
     let policies = Policies::load(&[Source::new("p.toml", POLICY)]).unwrap();
     let limits = GuardLimits::default();
     let evaluation = evaluate(&policies, class, text, &limits, &Circumstances::default());
@@ -228,6 +260,11 @@ fn code_that_cannot_be_seen_is_opaque() {
     assert_eq!(guard.judge_function_call(20, &class).action, Action::Block);
     assert_eq!(guard.judge_oversized(&class).action, Action::Block);
     assert!(!guard.judge_function_call(20, &class).read_only);
+    guard.set_policies(strict());
+    let call = guard.judge_function_call(20, &class);
+    is_refused_by_strict(&call, "FunctionCall");
+    assert!(call.complaints[0].hint.contains("SELECT"), "{:?}", call.complaints);
+    is_refused_by_strict(&guard.judge_oversized(&class), "oversized");
 }
 
 #[test]

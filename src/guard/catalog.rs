@@ -1,6 +1,6 @@
 //! What is known of a database's tables, as a value: filled by `control/catalog`, or from a file by `explain`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,13 @@ pub struct Catalog {
     pub search_path: Vec<String>,
     /// Functions that are not PostgreSQL's own, by `schema.name`; one that is overloaded has its most volatile.
     pub functions: HashMap<String, Volatility>,
+    /// The schema of the extension `hypopg`, where it is installed.
+    pub hypopg: Option<String>,
     #[serde(skip)]
     index: HashMap<String, usize>,
+    /// Names without their schemas of the functions that are volatile.
+    #[serde(skip)]
+    volatile: HashSet<Box<str>>,
 }
 
 /// A table, partition, view, materialised view or foreign table.
@@ -55,6 +60,9 @@ pub struct Column {
     pub not_null: bool,
     /// Average bytes, from the statistics.
     pub width: Option<u32>,
+    /// Values between which the shares [`crate::guard::plan::CUTS`] of its values lie, from the statistics of a big table.
+    #[serde(skip)]
+    pub cuts: Option<Arc<[f64]>>,
 }
 
 /// An index.
@@ -93,9 +101,18 @@ impl Catalog {
             .enumerate()
             .map(|(at, table)| (format!("{}.{}", table.schema, table.name), at))
             .collect();
+        let volatile = self.functions.iter().filter(|(_, volatility)| **volatility == Volatility::Volatile);
+        self.volatile =
+            volatile.filter_map(|(name, _)| name.split_once('.')).map(|(_, name)| name.into()).collect();
         if self.search_path.is_empty() {
             self.search_path.push("public".to_owned());
         }
+    }
+
+    /// A volatile function that is not PostgreSQL's own has this name, in some schema.
+    #[must_use]
+    pub fn is_own_volatile(&self, name: &str) -> bool {
+        self.volatile.contains(name)
     }
 
     /// The table that `written` names: with its schema, or the first in the search path.

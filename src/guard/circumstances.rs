@@ -7,7 +7,7 @@ use super::Class;
 use super::catalog::Catalog;
 use super::fact::fact_table;
 use super::facts::Facts;
-use super::plan::PlanFacts;
+use super::plan::{Advice, PlanFacts};
 
 /// Roots of conditions whose facts change while the text and its client stay the same.
 pub const LIVE_ROOTS: [&str; 4] = ["session", "time", "params", "plan"];
@@ -146,6 +146,8 @@ pub struct Circumstances<'a> {
     pub who: Option<u64>,
     /// What the planner says of it; `None` while it was not asked.
     pub plan: Option<&'a PlanFacts>,
+    /// The indexes that would help, by that plan; `None`: nobody looked yet.
+    pub advice: Option<&'a [Advice]>,
     /// Values of parameters as the client sent them, `$1` first; `None` where they are not known. An inner `None` is
     /// NULL, and so is nothing that was sent in binary.
     pub params: Option<&'a [Option<&'a [u8]>]>,

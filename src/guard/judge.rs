@@ -52,6 +52,24 @@ const MAX_CACHED_SHAPE: usize = 16 << 10;
 /// Capacity that the shape buffer keeps from one text to the next.
 const MAX_KEPT_SHAPE: usize = 256 << 10;
 
+/// What the policies read of a text beside its shape: part of the shape's key.
+#[derive(Clone, Copy)]
+pub(super) struct Keyed {
+    literals: Wanted,
+    bytes: bool,
+    comments: bool,
+}
+
+impl Keyed {
+    pub(super) fn of(policies: &Policies) -> Self {
+        Self {
+            literals: policies.reads_literals(),
+            bytes: policies.reads_bytes(),
+            comments: policies.reads_comments(),
+        }
+    }
+}
+
 /// Judges the statements of one thread's clients.
 pub struct Guard {
     pub(super) policies: Arc<Policies>,
@@ -70,7 +88,7 @@ pub struct Guard {
     shape: Vec<u8>,
     /// Literals that the policies read, of the text at hand.
     extras: Vec<u8>,
-    pub(super) wanted: Wanted,
+    pub(super) keyed: Keyed,
     counters: CacheCounters,
     pub(super) needs: Needs,
     /// Changes judgements on their way out.
@@ -92,7 +110,7 @@ impl Guard {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         let needs = Needs::of(&policies);
         Self {
-            wanted: policies.reads_literals(),
+            keyed: Keyed::of(&policies),
             classes: Classes::new(hasher.clone(), policies.reads_application()),
             policies,
             shadow: None,
@@ -219,23 +237,23 @@ impl Guard {
         if self.extras.capacity() > MAX_KEPT_SHAPE {
             self.extras = Vec::new();
         }
-        let (shape, extras) = (&mut self.shape, &mut self.extras);
+        let (keyed, shape, extras) = (self.keyed, &mut self.shape, &mut self.extras);
         let strings = class.standard_conforming_strings;
         let shape = readable(text, class, &self.limits)
-            .then(|| sql::keyed_shape_of(text, strings, self.wanted, shape, extras).ok())
+            .then(|| sql::keyed_shape_of(text, strings, keyed.literals, shape, extras).ok())
             .flatten();
         let mut cacheable = shape.is_some_and(|info| info.cacheable)
             && self.shape.len() + self.extras.len() <= MAX_CACHED_SHAPE;
         let fingerprint_len = self.shape.len();
-        if cacheable && self.wanted != Wanted::default() {
+        if cacheable && keyed.literals != Wanted::default() {
             // No shape holds a NUL.
             self.shape.push(0);
             self.shape.extend_from_slice(&self.extras);
         }
-        if cacheable && self.policies.reads_bytes() {
+        if cacheable && keyed.bytes {
             self.shape.extend_from_slice(&text.len().to_le_bytes());
         }
-        if cacheable && self.policies.reads_comments() {
+        if cacheable && keyed.comments && shape.is_some_and(|info| info.comments) {
             sql::comments(text, class.standard_conforming_strings).add_to_key(&mut self.shape);
         }
         // A borrow of its own, since the rest of the guard is needed below.

@@ -35,7 +35,7 @@ pub use effects::Effects;
 pub use judge::{CacheCounters, Guard, GuardLimits};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
 pub use needs::Needs;
-pub use policy::{Live, settle};
+pub use policy::{Live, settle, settle_by_plan};
 pub use route::{Lane, Lanes};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::judge::Keyed;
 use super::policy::Policies;
 use super::{Class, Guard, Judgement};
 
@@ -34,7 +35,7 @@ impl Guard {
     /// Other policies from now on. What was judged by the old ones is forgotten.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
         self.needs = Needs::of(&policies);
-        self.wanted = policies.reads_literals();
+        self.keyed = Keyed::of(&policies);
         self.policies = policies;
         self.generation += 1;
         self.forget();

@@ -344,3 +344,45 @@ fn limits_are_the_smallest_and_settings_the_strictest() {
     let set: Vec<(&str, &str)> = judged.set.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(set, [("jit", "off"), ("lock_timeout", "2000ms")]);
 }
+
+#[test]
+fn a_plan_settles_what_waits_for_it_and_leaves_the_rest_open() {
+    use super::plan::{Plan, PlanFacts};
+    let rules = "plan = 'background'\n[[rule]]\nname = 'rows'\nwhen = 'plan.rows > 100'\naction = 'warn'\non_unknown = 'match'\n\
+                 [[rule]]\nname = 'late'\nwhen = 'session.transaction_seconds > 5.0'\naction = 'block'\n\
+                 [[rule]]\nname = 'both'\nwhen = 'plan.rows > 100 && session.transaction_seconds > 1.0'\naction = 'warn'\n";
+    let of = |rules: &str| {
+        let policies = Policies::load(&[Source::new("p.toml", rules)]).unwrap();
+        let mut guard = Guard::new(Arc::new(policies), GuardLimits::default(), [1, 2, 3, 4]);
+        guard.judge(b"SELECT a FROM t WHERE b = 1", &class_of("app"))
+    };
+    let plan = |rows| Plan { facts: PlanFacts { rows, ..PlanFacts::blank() }, ..Plan::default() };
+    let rules_of = |judgement: &Judgement| judgement.hits.iter().map(|hit| hit.rule).collect::<Vec<_>>();
+    let judged = of(rules);
+    let live = judged.live.as_ref().unwrap();
+    assert!(live.reads_plan() && live.reads_more() && !live.waits_for_plan(false), "{live:?}");
+    let (many, few) = (plan(500), plan(5));
+    for (known, expected) in [(Some(&many), vec![0]), (Some(&few), vec![]), (None, vec![0])] {
+        let settled = settle_by_plan(&judged, known);
+        assert_eq!(rules_of(&settled), expected);
+        // Asked in two steps or in one, it is the same.
+        for seconds in [0.0, 2.0, 9.0] {
+            let session = SessionFacts { transaction_seconds: seconds, ..SessionFacts::blank() };
+            let facts = known.map(|plan| &plan.facts);
+            let around = Circumstances { session: Some(&session), plan: facts, ..Circumstances::default() };
+            let (twice, once) = (settle(&settled, &around), settle(&judged, &around));
+            assert_eq!(
+                (rules_of(&twice), twice.action),
+                (rules_of(&once), once.action),
+                "{expected:?} {seconds}"
+            );
+        }
+    }
+    // With nothing but the plan to wait for, nothing is left open, and silence changes nothing.
+    let alone = of("[[rule]]\nname = 'rows'\nwhen = 'plan.rows > 100'\naction = 'block'\nplan = 'inline'\n");
+    assert!(alone.live.as_ref().is_some_and(|live| !live.reads_more() && live.waits_for_plan(true)));
+    assert!(Arc::ptr_eq(&settle_by_plan(&alone, Some(&few)), &alone));
+    assert!(Arc::ptr_eq(&settle_by_plan(&alone, None), &alone));
+    let settled = settle_by_plan(&alone, Some(&many));
+    assert!(settled.live.is_none() && settled.action == Action::Block);
+}

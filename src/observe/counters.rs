@@ -289,8 +289,8 @@ pub struct ThreadMeters {
     pub client_bytes_received: Cell,
     pub client_bytes_sent: Cell,
     pub(super) client_logins: [Cell; 2],
-    /// Plans asked for: answered, failed.
-    pub(super) plans: [Cell; 2],
+    /// Plans asked for: answered, failed, dropped.
+    pub(super) plans: [Cell; 3],
     pub(super) timeouts: [Cell; Timeout::LABELS.len()],
 }
 
@@ -363,6 +363,11 @@ impl ThreadMeters {
     /// The planner was asked; `known`: it answered.
     pub fn plan(&self, known: bool) {
         self.plans[usize::from(!known)].add(1);
+    }
+
+    /// The planner should have been asked, and too many questions wait.
+    pub fn plan_dropped(&self) {
+        self.plans[2].add(1);
     }
 
     /// A time ran out.

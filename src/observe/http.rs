@@ -246,6 +246,7 @@ mod tests {
             meters: Meters::new(Bounds::default()),
             snapshot: Shared::default(),
             log: Arc::default(),
+            query_log: None,
             certificate_expiry: None,
             started: SystemTime::now(),
         };

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::advice::AdviceTable;
 use super::counters::ThreadMeters;
 use super::fingerprints::{Ranking, Sample, Shown};
 use super::labels::{Labels, RuleLabel, RuleMap};
@@ -34,6 +35,7 @@ pub struct Meters {
     labels: Arc<Labels>,
     threads: Mutex<Vec<Arc<ThreadMeters>>>,
     ranking: Mutex<Ranking>,
+    advice: AdviceTable,
     /// 0 nothing loaded yet, 1 the last load succeeded, 2 it failed.
     policies: AtomicU8,
     policies_loaded: AtomicI64,
@@ -67,6 +69,7 @@ impl Meters {
             labels: Arc::new(Labels::new(bounds.label_pairs)),
             threads: Mutex::default(),
             ranking: Mutex::new(Ranking::new(bounds.tracked_fingerprints, bounds.top_fingerprints)),
+            advice: AdviceTable::default(),
             policies: AtomicU8::new(0),
             policies_loaded: AtomicI64::new(0),
             policy_generation: AtomicI64::new(0),
@@ -80,6 +83,12 @@ impl Meters {
         let thread = Arc::new(thread);
         locked(&self.threads).push(Arc::clone(&thread));
         thread
+    }
+
+    /// Indexes that would help.
+    #[must_use]
+    pub fn advice(&self) -> &AdviceTable {
+        &self.advice
     }
 
     /// The counters for the rules of freshly loaded policies, in the order of their numbers. A name keeps its

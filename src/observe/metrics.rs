@@ -20,7 +20,7 @@ use super::labels::{OTHER, Slot};
 use super::process::Process;
 use super::rules::VERDICTS as VERDICT_CELLS;
 use super::totals::Totals;
-use super::{Meters, locked, log};
+use super::{Meters, locked, log, query_log};
 use crate::control::snapshot;
 use crate::guard::Effects;
 use crate::session::Limit;
@@ -71,7 +71,9 @@ metrics! {
     CLIENT_LOGINS: Counter "client_logins_total" ["result"]
         "Log-ins of clients that ended, ok or failed.";
     PLANS: Counter "plans_total" ["result"]
-        "Times the planner was asked ahead of a statement, by whether it answered in time.";
+        "Times the planner was asked, ahead of a statement or beside it, by whether it answered in time; dropped: too many waited to be asked beside theirs.";
+    INDEX_ADVICE: Gauge "index_advice" ["checked"]
+        "Indexes that would help, as SHOW ADVICE lists them, by whether the planner was asked (hypopg).";
     TIMEOUTS: Counter "timeouts_total" ["timeout"]
         "Times that ran out, by the setting that says how long.";
     CLIENT_BYTES: Counter "client_bytes_total" ["direction"]
@@ -126,6 +128,8 @@ metrics! {
         "When the certificate shown to clients expires, in seconds since 1970.";
     LOG_DROPPED: Counter "log_dropped_total" []
         "Log lines dropped because the reader of stderr was too slow.";
+    QUERY_LOG_LINES: Counter "query_log_lines_total" ["result"]
+        "Lines of the query log: written, or dropped since the buffer was full or the disk failed (buffer_full, disk).";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "User and system time of the process.";
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []
@@ -175,6 +179,7 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     pub snapshot: snapshot::Shared,
     pub log: Arc<log::Stats>,
+    pub query_log: Option<Arc<query_log::Stats>>,
     /// When the certificate shown to clients expires, in seconds since 1970; it follows a reload.
     pub certificate_expiry: Option<Arc<AtomicI64>>,
     /// When the process started.
@@ -229,6 +234,9 @@ pub fn render(sources: &Sources) -> String {
     server_connections(&whole, &(sources.census.0)(), sources.meters.label_pairs());
     queries(&whole, &mut text, &totals);
     guard(&whole, &totals, &sources.meters);
+    for (checked, count) in ["yes", "no"].iter().zip(sources.meters.advice().counts()) {
+        whole.gauge(&INDEX_ADVICE, &[checked], count as f64);
+    }
     fingerprints(&mut text, &sources.meters);
     servers(&whole, &sources.snapshot);
     process(&whole, &mut text, sources);
@@ -270,6 +278,7 @@ fn level(cells: u64) -> f64 {
 }
 
 const RESULTS: [&str; 2] = ["ok", "failed"];
+const PLAN_RESULTS: [&str; 3] = ["ok", "failed", "dropped"];
 
 fn connections(whole: &Whole<'_>, totals: &Totals) {
     for (key, states) in &totals.clients {
@@ -280,7 +289,7 @@ fn connections(whole: &Whole<'_>, totals: &Totals) {
     for (result, count) in RESULTS.iter().zip(totals.client_logins) {
         whole.counter(&CLIENT_LOGINS, &[result], count);
     }
-    for (result, count) in RESULTS.iter().zip(totals.plans) {
+    for (result, count) in PLAN_RESULTS.iter().zip(totals.plans) {
         whole.counter(&PLANS, &[result], count);
     }
     for (timeout, count) in Timeout::LABELS.iter().zip(totals.timeouts) {
@@ -414,6 +423,9 @@ fn servers(whole: &Whole<'_>, snapshot: &snapshot::Shared) {
 fn process(whole: &Whole<'_>, text: &mut Text, sources: &Sources) {
     let now = Process::now();
     whole.counter(&LOG_DROPPED, &[], sources.log.dropped());
+    for (result, lines) in sources.query_log.iter().flat_map(|stats| stats.lines()) {
+        whole.counter(&QUERY_LOG_LINES, &[result], lines);
+    }
     if let Some(expiry) = &sources.certificate_expiry {
         whole.gauge(&TLS_EXPIRY, &[], expiry.load(Ordering::Relaxed) as f64);
     }

@@ -12,6 +12,7 @@ fn sources(bounds: Bounds) -> Sources {
         meters: Meters::new(bounds),
         snapshot: snapshot::Shared::default(),
         log: Arc::default(),
+        query_log: Some(Arc::default()),
         certificate_expiry: Some(Arc::new(AtomicI64::new(1_800_000_000))),
         started: UNIX_EPOCH + Duration::from_secs(1_000),
     }

@@ -7,14 +7,18 @@
 //! | rules that matched, pins, caches, parse failures, bytes of clients, log-ins | [`counters::ThreadMeters`] | [`Meters::totals`] |
 //! | server connections, log-ins to servers | the pools themselves | [`metrics::Census`] |
 //! | what each fingerprint costs | [`fingerprints::Table`], per thread | [`Meters::fingerprints`] |
+//! | indexes that would help | [`advice::AdviceTable`] | [`Meters::advice`] |
 //! | loads of the policies | [`Meters::policy_load`] | [`metrics`] |
 //! | lag and health of the servers | `control::topology`, in the snapshot | [`metrics`] |
 //! | dropped log lines | [`log`] | [`metrics`] |
+//! | lines of the query log | [`query_log`] | [`metrics`] |
 //! | the process itself | [`process`], from `/proc` at each scrape | [`metrics`] |
 //!
 //! `observe` never blocks a data thread on a reader: cells are single-writer atomics; the maps and the
 //! fingerprint rows have a mutex per thread, which a scrape holds for a copy of a few rows and never over IO.
 
+/// Indexes that would help.
+pub mod advice;
 /// Single-writer cells.
 pub mod counters;
 /// The dearest fingerprints.
@@ -36,6 +40,8 @@ pub mod metrics;
 pub mod http;
 /// The log on stderr.
 pub mod log;
+/// A line for each statement.
+pub mod query_log;
 /// How many lines of one kind it gets.
 pub mod limiter;
 

@@ -72,7 +72,7 @@ pub struct Totals {
     pub client_bytes_received: u64,
     pub client_bytes_sent: u64,
     pub client_logins: [u64; 2],
-    pub plans: [u64; 2],
+    pub plans: [u64; 3],
     pub timeouts: [u64; Timeout::LABELS.len()],
 }
 

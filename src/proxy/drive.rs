@@ -249,7 +249,7 @@ impl Drive {
         };
         let mut out = Outlet::new(input, &mut work.spill);
         let meter = self.ident.meter_of(server);
-        let mut books = Books::new(&self.thread, &self.ident, meter, &mut self.since);
+        let mut books = Books::new(&self.thread, &self.ident, meter, &mut self.since).of(&self.mailbox.card);
         let served = match server.backend.feed(&mut self.session, &mut books, &mut out) {
             Ok(served) => served,
             Err(desync) => return Err(self.server_broke(desync.0)),
@@ -389,7 +389,7 @@ impl Drive {
             let mut up = Outlet::new(input, &mut work.spill);
             self.begin(&mut up);
             let meter = self.server.as_ref().map_or(&ident.primary_meter, |server| ident.meter_of(server));
-            let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card.peer);
+            let mut books = Books::new(&thread, &ident, meter, &mut self.since).of(&self.mailbox.card);
             let mut env = Env {
                 guard: &mut work.guard,
                 statements: &mut work.statements,

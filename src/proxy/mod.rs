@@ -27,6 +27,7 @@ pub mod lanes;
 mod acquire;
 /// Rates and concurrency of statements.
 pub mod planner;
+mod query_log;
 mod throttle;
 /// Waiting for a turn under them, and the time a statement may take.
 mod turn;

@@ -21,11 +21,13 @@ use super::throttle::Throttles;
 use crate::admin::Console;
 use crate::config::{PlanMode, Settings, Times};
 use crate::control::learned::Inbox;
+use crate::control::planner::Desk;
 use crate::control::policies::{Published, Store};
 use crate::control::snapshot;
 use crate::guard::{Class, Effects, Guard, Lane};
 use crate::observe::counters::{ClientMeter, PoolMeter, ThreadMeters};
 use crate::observe::limiter::Limiter;
+use crate::observe::query_log::{Pen, QueryLog};
 use crate::observe::{Meters, RuleMap};
 use crate::pool::{ClientId, KeyPool, Node, Server, reset};
 use crate::session::{Interner, Mode, ParamSet, PlanTerms, Trust};
@@ -53,6 +55,7 @@ pub struct Shared {
     pub console: Console,
     pub meters: Arc<Meters>,
     pub policies: Arc<Store>,
+    pub query_log: Option<QueryLog>,
     /// Clients by the process id and the head of the key they were given.
     pub mailboxes: DashMap<(i32, [u8; 4]), Arc<Mailbox>, ahash::RandomState>,
     pub clients: AtomicUsize,
@@ -68,6 +71,8 @@ pub struct Shared {
     /// Statements for an allow-list that learns.
     pub learned: Arc<Inbox>,
     pub plan: PlanTerms,
+    /// Where plans are asked for that nobody waits for.
+    pub desk: Arc<Desk>,
     /// Told, the catalogs are read again.
     pub catalog_asked: Arc<Notify>,
     /// Kinds of session state that may not hold a server.
@@ -131,6 +136,13 @@ impl Shared {
         self.schemas.iter().map(|entry| (entry.key().clone(), entry.load(Ordering::Relaxed))).collect()
     }
 
+    /// Who keeps the query log in order has moved its file away.
+    pub(crate) fn reopen_logs(&self) {
+        if let Some(log) = &self.query_log {
+            log.reopen();
+        }
+    }
+
     /// A client's number among all.
     pub(crate) fn next_client(&self) -> ClientId {
         self.next_client.fetch_add(1, Ordering::Relaxed)
@@ -185,6 +197,7 @@ pub struct Parts {
     pub console: Console,
     pub meters: Arc<Meters>,
     pub policies: Arc<Store>,
+    pub query_log: Option<QueryLog>,
     /// Random.
     pub seed: [u64; 4],
 }
@@ -206,6 +219,7 @@ impl Shared {
             console: parts.console,
             meters: parts.meters,
             policies: parts.policies,
+            query_log: parts.query_log,
             mailboxes: DashMap::default(),
             clients: AtomicUsize::new(0),
             crowd: Crowd::default(),
@@ -217,6 +231,7 @@ impl Shared {
             prepared_bytes: limit(settings.pool.prepared_statement_bytes.0),
             refused_pins: settings.pool.refuse_pins.iter().fold(Effects::NONE, |all, pin| all.and(pin.0)),
             plan: plan_terms(&settings),
+            desk: Arc::default(),
             schemas: DashMap::default(),
             next_client: AtomicU64::new(1),
             draining: AtomicBool::new(false),
@@ -228,7 +243,8 @@ impl Shared {
 fn plan_terms(settings: &Settings) -> PlanTerms {
     let plan = &settings.plan;
     PlanTerms {
-        rows: (plan.mode == PlanMode::Inline).then_some(plan.min_rows as u64),
+        rows: (plan.mode != PlanMode::Off).then_some(plan.min_rows as u64),
+        background: plan.mode == PlanMode::Background,
         deadline_ms: u64::try_from(plan.deadline.as_millis()).unwrap_or(u64::MAX).max(1),
     }
 }
@@ -247,6 +263,8 @@ pub struct Thread {
     pub(super) deadlines: Deadlines,
     /// The counters of the rules that the guard goes by.
     pub(super) rules: RefCell<RuleMap>,
+    /// Of the query log, if there is one.
+    pub(super) pen: Option<Pen>,
     /// What is known of plans.
     pub(super) planner: RefCell<Planner>,
     idents: RefCell<HashMap<IdentKey, Met>>,
@@ -303,7 +321,8 @@ impl Thread {
         let meters = shared.meters.thread();
         let snapshot = snapshot::Reader::new(Arc::clone(&shared.snapshot));
         let statements = Interner::new(u16::try_from(index).unwrap_or(u16::MAX), seed, 16 << 20);
-        let planner = Planner::new(shared.settings.plan.max_plans, shared.settings.plan.ttl);
+        let desk = Arc::clone(&shared.desk);
+        let planner = Planner::new(&shared.settings, index, desk, Arc::clone(&meters));
         let work = Work {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             spill: Vec::new(),
@@ -317,6 +336,7 @@ impl Thread {
         Rc::new(Self {
             deadlines: Deadlines::new(&shared.settings),
             index,
+            pen: shared.query_log.as_ref().map(|log| log.pen(seed[0])),
             shared,
             meters,
             work: RefCell::new(work),
@@ -366,6 +386,13 @@ impl Thread {
         if !learned.is_empty() {
             self.shared.learned.add(learned);
         }
+    }
+
+    /// Takes up plans that were asked for elsewhere, and hands on what is known of statements with advice.
+    pub(super) fn follow_planner(&self) {
+        let mut planner = self.planner.borrow_mut();
+        let _ = planner.listen();
+        planner.hand_on(self.shared.meters.advice());
     }
 
     /// Takes up catalogs that were published since.

@@ -1,5 +1,5 @@
 //! What has to be done now and then on each data thread: idle servers past their time, pools below their
-//! minimum, catalogs, cache counters, statements learned.
+//! minimum, catalogs, cache counters, statements learned, plans.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ async fn chores(thread: Rc<Thread>) {
         thread.take_catalogs();
         thread.publish_cache_counters();
         thread.hand_on_learned();
+        thread.follow_planner();
         policies::report(&thread);
     }
 }

@@ -86,10 +86,19 @@ pub(super) struct Own {
     bytes: Option<u64>,
     #[serde(default)]
     failed: bool,
+    /// The text is not whole.
+    #[serde(default)]
+    cut: bool,
+    /// Further rows of a portal.
+    #[serde(default)]
+    continued: bool,
 }
 
 impl Own {
     pub(super) fn entry(self, line: u64) -> Result<Entry, &'static str> {
+        if self.cut {
+            return Err("the statement was too long for the query log: its text is cut");
+        }
         let time = match &self.ts {
             None | Some(serde_json::Value::Null) => None,
             Some(serde_json::Value::Number(unix)) => unix.as_f64().map(|seconds| (seconds * 1e6) as i64),
@@ -117,7 +126,7 @@ impl Own {
                 .collect(),
             sql: self.sql.into_bytes(),
             params,
-            calls: 1,
+            calls: u64::from(!self.continued),
             seconds: self.seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0),
             rows: self.rows,
             bytes: self.bytes,

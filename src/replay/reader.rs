@@ -133,6 +133,29 @@ impl Reader {
         self.ready.push_back(fault(self.line + 1, why));
     }
 
+    /// So much was read. -> there may be more.
+    fn took(&mut self, bytes: usize, lines: u64) -> bool {
+        self.start += bytes;
+        self.line += lines;
+        true
+    }
+
+    /// What stands here is no record: the next one has to be found. -> there may be more.
+    fn lose(&mut self, why: &'static str) -> bool {
+        self.broken(why);
+        self.lost = true;
+        true
+    }
+
+    /// No line ends here any more: once the file has ended, what is left is nothing. -> there is no more for now.
+    fn give_up_rest(&mut self) -> bool {
+        if self.ended {
+            self.line += u64::from(self.start < self.buffer.len());
+            self.start = self.buffer.len();
+        }
+        false
+    }
+
     /// A record of a csvlog. -> there may be more.
     fn csvlog(&mut self) -> bool {
         if self.lost && !self.find_record() {
@@ -165,15 +188,9 @@ impl Reader {
                         return true;
                     }
                 }
-                self.start += bytes;
-                self.line += lines;
-                true
+                self.took(bytes, lines)
             }
-            Step::Broken { why, .. } => {
-                self.broken(why);
-                self.lost = true;
-                true
-            }
+            Step::Broken { why, .. } => self.lose(why),
         }
     }
 
@@ -182,21 +199,16 @@ impl Reader {
         loop {
             let rest = self.buffer.get(self.start..).unwrap_or_default();
             let Some(end) = memchr::memchr(b'\n', rest) else {
-                if self.ended {
-                    self.line += u64::from(!rest.is_empty());
-                    self.start = self.buffer.len();
-                }
-                return false;
+                return self.give_up_rest();
             };
             let next = rest.get(end + 1..).unwrap_or_default();
             // Enough to see a time and a zone.
             if next.len() < 64 && memchr::memchr(b'\n', next).is_none() && !self.ended {
                 return false;
             }
-            self.start += end + 1;
-            self.line += 1;
-            if csvlog::begins(next) {
-                self.lost = false;
+            self.lost = !csvlog::begins(next);
+            self.took(end + 1, 1);
+            if !self.lost {
                 return true;
             }
         }
@@ -207,14 +219,9 @@ impl Reader {
         if self.lost {
             let rest = self.buffer.get(self.start..).unwrap_or_default();
             let Some(end) = memchr::memchr(b'\n', rest) else {
-                if self.ended {
-                    self.line += u64::from(!rest.is_empty());
-                    self.start = self.buffer.len();
-                }
-                return false;
+                return self.give_up_rest();
             };
-            self.start += end + 1;
-            self.line += 1;
+            self.took(end + 1, 1);
             self.lost = false;
         }
         let rest = self.buffer.get(self.start..).unwrap_or_default();
@@ -238,15 +245,9 @@ impl Reader {
                         Err(why) => self.ready.push_back(fault(self.line + 1, why)),
                     },
                 }
-                self.start += bytes;
-                self.line += lines;
-                true
+                self.took(bytes, lines)
             }
-            Step::Broken { why, .. } => {
-                self.broken(why);
-                self.lost = true;
-                true
-            }
+            Step::Broken { why, .. } => self.lose(why),
         }
     }
 

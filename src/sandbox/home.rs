@@ -60,8 +60,9 @@ impl Home {
             .map_err(|e| Error::io("locking the sandbox")(e.into()))?;
         user::give(&path, account.as_ref())?;
         let watchdog = watch(&path)?;
-        let home = Self { path, account, binaries, watchdog, _lock: lock };
+        let mut home = Self { path, account, binaries, watchdog, _lock: lock };
         home.check_reachable()?;
+        home.binaries = home.binaries.clone().reachable(home.account(), &home.path)?;
         make_directory(&home.path.join("pids"))?;
         Ok(home)
     }

@@ -17,11 +17,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod backup;
 mod binaries;
 mod home;
 mod program;
 mod run;
 mod server;
+mod tree;
 mod user;
 
 pub use binaries::Binaries;
@@ -33,7 +35,7 @@ pub use user::{Account, account};
 /// The superuser of every sandbox cluster.
 pub const SUPERUSER: &str = "postgres";
 
-/// Longest wait for `initdb`, `pg_basebackup`, a start or a stop: generous for slow shared machines.
+/// Longest wait for `initdb`, a start or a stop: generous for slow shared machines.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What went wrong, and what to do about it.
@@ -44,6 +46,16 @@ pub enum Error {
          `apt-get install postgresql`, or set PG_CONFIG to the pg_config of the one to use."
     )]
     NoPostgres { looked: String },
+    #[error(
+        "PGSLUICE_POSTGRES asks for PostgreSQL {version}, which was not found (looked in {looked}). In pgsluice's \
+         sources `scripts/setup-postgres.sh {version}` gets it."
+    )]
+    NoVersion { version: String, looked: String },
+    #[error(
+        "PGSLUICE_POSTGRES is set to {0}, which is neither a version nor the directory of PostgreSQL 13 or newer \
+         with postgres and initdb in it."
+    )]
+    BadPostgres(String),
     #[error("PG_CONFIG is set to {0}, which is not the pg_config of a complete PostgreSQL 13 or newer.")]
     BadPgConfig(String),
     #[error(
@@ -57,6 +69,12 @@ pub enum Error {
         path.display()
     )]
     NotReachable { user: String, path: PathBuf },
+    #[error(
+        "user `{user}`, whom PostgreSQL is to run as, cannot run {}, which is no installation that could be copied to \
+         where that user may. Install it in a directory open to every user.",
+        path.display()
+    )]
+    NotRunnable { user: String, path: PathBuf },
     #[error(
         "the path {} is too long for a unix socket (107 bytes with its name). Set TMPDIR to a shorter one.",
         .0.display()
@@ -76,6 +94,11 @@ impl Error {
     fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    fn sql(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Sql { what, source }
     }
 }
 
@@ -224,32 +247,45 @@ impl Cluster {
 ///
 /// Has a thread and a runtime of its own, so that it may be called from anywhere.
 pub fn sql(url: &str, statements: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
-    let wrap = |source| {
-        let first = statements.lines().next().unwrap_or_default();
-        Error::Sql { what: first.chars().take(100).collect(), source }
-    };
+    let what = || statements.lines().next().unwrap_or_default().chars().take(100).collect::<String>();
+    session(url, async |client| {
+        let messages = client.simple_query(statements).await.map_err(Error::sql(what()))?;
+        let rows = messages.iter().filter_map(|m| match m {
+            tokio_postgres::SimpleQueryMessage::Row(r) => {
+                Some((0..r.len()).map(|i| r.get(i).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    })
+    .map_err(|error| match error {
+        // Connecting failed: for which statement?
+        Error::Sql { source, .. } => Error::Sql { what: what(), source },
+        other => other,
+    })
+}
+
+/// Works on a connection of its own, on a thread with a runtime of its own.
+fn session<T: Send>(
+    url: &str,
+    work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, Error> + Send,
+) -> Result<T, Error> {
     std::thread::scope(|scope| {
-        let work = scope.spawn(|| {
+        let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(Error::io("starting a runtime"))?;
             runtime.block_on(async {
-                let (client, connection) =
-                    tokio_postgres::connect(url, tokio_postgres::NoTls).await.map_err(wrap)?;
+                let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
+                let (client, connection) = connected.map_err(Error::sql("connecting"))?;
                 let driver = tokio::spawn(connection);
-                let messages = client.simple_query(statements).await.map_err(wrap)?;
+                let outcome = work(&client).await;
                 driver.abort();
-                let rows = messages.iter().filter_map(|m| match m {
-                    tokio_postgres::SimpleQueryMessage::Row(r) => {
-                        Some((0..r.len()).map(|i| r.get(i).map(str::to_owned)).collect())
-                    }
-                    _ => None,
-                });
-                Ok(rows.collect())
+                outcome
             })
         });
-        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::backup::{self, Source};
 use super::{Binaries, Error, Home, Options, PATIENCE, SUPERUSER, free_port, run, tail, user};
 
 /// A PostgreSQL server of the sandbox. Dropping it stops it at once.
@@ -43,14 +44,24 @@ impl Server {
         Ok(server)
     }
 
-    /// `pg_basebackup` of a running primary with a replication slot of the copy's name; does not start it.
+    /// A copy of a running primary that will stream from it, by a replication slot of the copy's name; does not start
+    /// it.
     pub(super) fn copy(home: &Home, of: &Self, name: &str, password: &str) -> Result<Self, Error> {
         let server = Self::new(home, name)?;
-        let mut command = home.command(&home.binaries().path("pg_basebackup"));
-        command.arg("-D").arg(server.data()).args(["-R", "-X", "stream", "-C", "-S", name]);
-        command.args(["--checkpoint=fast", "--no-sync", "-h", "127.0.0.1", "-U", SUPERUSER]);
-        command.arg("-p").arg(of.port().to_string()).env("PGPASSWORD", password);
-        run::to_end(&mut command, "pg_basebackup", &server.log(), PATIENCE)?;
+        let data = home.directory(&format!("{name}/data"))?;
+        let url = of.url(SUPERUSER, password, "postgres");
+        let source = Source { url: &url, major: home.binaries().major(), data: of.data(), slot: name };
+        backup::take(&source, &data, home.account())?;
+        let signal = data.join("standby.signal");
+        write_file(&signal, "", 0o600)?;
+        user::give(&signal, home.account())?;
+        let port = of.port();
+        edit_file(&data.join("postgresql.auto.conf"), |old| {
+            old + &format!(
+                "primary_conninfo = 'host=127.0.0.1 port={port} user={SUPERUSER} password={password}'\n\
+                 primary_slot_name = '{name}'\n"
+            )
+        })?;
         Ok(server)
     }
 
@@ -243,7 +254,7 @@ impl Drop for Server {
     }
 }
 
-fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
+pub(super) fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
     let opened = std::fs::File::options().write(true).create(true).truncate(true).mode(mode).open(path);
     let written = opened.and_then(|mut f| f.write_all(text.as_bytes()));
     written.map_err(Error::io(format!("writing {}", path.display())))

@@ -76,6 +76,15 @@ impl ParamSet {
 
     /// The query that gives a server these settings, those of the names that are chosen; `None` if there are none.
     pub(super) fn assignments(&self, chosen: impl Fn(&str) -> bool) -> Option<String> {
+        self.assign(chosen, "false")
+    }
+
+    /// The same for the transaction that is open.
+    pub(super) fn local_assignments(&self, chosen: impl Fn(&str) -> bool) -> Option<String> {
+        self.assign(chosen, "true")
+    }
+
+    fn assign(&self, chosen: impl Fn(&str) -> bool, local: &str) -> Option<String> {
         let mut sql = String::new();
         for (name, value) in self.iter().filter(|(name, _)| chosen(name)) {
             sql.push_str(if sql.is_empty() { "SELECT " } else { ", " });
@@ -83,7 +92,9 @@ impl ParamSet {
             literal(&mut sql, name);
             sql.push_str(", ");
             literal(&mut sql, value);
-            sql.push_str(", false)");
+            sql.push_str(", ");
+            sql.push_str(local);
+            sql.push(')');
         }
         (!sql.is_empty()).then_some(sql)
     }

@@ -8,7 +8,8 @@ use super::client::Session;
 use super::columns;
 use super::expect::{Expect, Refusal, Whose, encode_notices};
 use super::outlet::Outlet;
-use crate::guard::{Effects, Judgement};
+use super::run::{End, Run};
+use crate::guard::Effects;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, reply, sqlstate};
 
@@ -274,8 +275,8 @@ impl Backend {
         }
         match self.queue.front() {
             Some(Expect::Execute(_)) => {
-                if let Some(Expect::Execute(Some(judgement))) = self.queue.pop_front() {
-                    self.account(&judgement, l);
+                if let Some(Expect::Execute(Some(run))) = self.queue.pop_front() {
+                    self.account(&run, s, l);
                 }
                 Ok(())
             }
@@ -284,12 +285,17 @@ impl Backend {
         }
     }
 
-    pub(super) fn account<L: Ledger>(&mut self, judgement: &Judgement, ledger: &mut L) {
-        if !self.failed && !judgement.transaction_control {
-            self.ran = self.ran.and(judgement.effects);
+    pub(super) fn account<L: Ledger>(&mut self, run: &Run, s: &Session, ledger: &mut L) {
+        if !self.failed && !run.transaction_control {
+            self.ran = self.ran.and(run.effects);
         }
-        ledger.finished(judgement, self.rows, self.bytes, self.failed);
-        (self.rows, self.bytes, self.failed) = (0, 0, false);
+        let (rows, bytes, failed, sqlstate) = (self.rows, self.bytes, self.failed, self.sqlstate);
+        ledger.finished(run, &End { rows, bytes, failed, sqlstate, settings: &s.settings });
+        self.nobodys_account();
+    }
+
+    fn nobodys_account(&mut self) {
+        (self.rows, self.bytes, self.failed, self.sqlstate) = (0, 0, false, [0; 5]);
     }
 
     fn ready<L: Ledger>(&mut self, body: &[u8], s: &mut Session, l: &mut L) -> Result<Show, Desync> {
@@ -304,8 +310,8 @@ impl Backend {
         if s.fresh && !self.coming(0).has(Effects::UNPARSED) {
             s.fresh = false;
         }
-        if let Expect::Query(judgement) = &end {
-            self.account(judgement, l);
+        if let Expect::Query(run) = &end {
+            self.account(run, s, l);
         }
         let ran = std::mem::take(&mut self.ran);
         if self.status == b'I' && s.in_flux && !self.queue.iter().any(|e| e.ends_ready() && !e.is_ours()) {
@@ -318,7 +324,7 @@ impl Backend {
             l.transaction();
         }
         if !matches!(end, Expect::Query(_)) {
-            (self.rows, self.bytes, self.failed) = (0, 0, false); // nobody's account
+            self.nobodys_account();
         }
         match end {
             Expect::Hidden if std::mem::take(&mut self.align_failed) => {
@@ -333,8 +339,7 @@ impl Backend {
                 return Ok(Show::Hide);
             }
             Expect::Plan(asked) => {
-                let (key, answer) = asked.finish();
-                l.planned(&key, answer.as_ref());
+                l.planned(&asked.key, &asked.question, asked.answer());
                 return Ok(Show::Hide);
             }
             Expect::Hidden | Expect::Restore | Expect::HiddenSync | Expect::Imposed { .. } => {
@@ -356,6 +361,7 @@ impl Backend {
 
     fn error<L: Ledger>(&mut self, body: &[u8], s: &mut Session, ledger: &mut L) -> Show {
         self.failed = true;
+        self.sqlstate = view::field(body, b'C').and_then(|code| code.try_into().ok()).unwrap_or_default();
         self.ran = Effects::NONE;
         self.copy_in = false;
         if matches!(view::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {

@@ -61,6 +61,8 @@ pub struct Backend {
     pub(super) ran: Effects,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// Of the last error since the last account.
+    pub(super) sqlstate: [u8; 5],
     /// What the server remembers of sequences (`lastval()`) may be another client's.
     pub(super) inherited: bool,
     /// Schema changes so far, from the client that is being served.
@@ -140,6 +142,7 @@ impl Backend {
             ran: Effects::NONE,
             rows: 0,
             bytes: 0,
+            sqlstate: [0; 5],
             inherited: false,
             epoch: 0,
             materialised: Vec::new(),

@@ -49,6 +49,7 @@ impl Session {
         if let Some(flow) = self.prepare_run(env, &mut named, bind.portal, t) {
             return Ok(flow);
         }
+        let run = env.ledger.wants().bound(&named, t.whole().then_some(bind.rest), env.guard.policies());
         self.note_run(env, &named.judgement, bind.rest, named.statement.text());
         // Prepared once, it may run many times and on any server. (What is unparsed was pinned by its Parse.)
         if !named.judgement.effects.has(Effects::UNPARSED) {
@@ -75,7 +76,7 @@ impl Session {
             link.queue.push_back(Expect::Bind);
             self.stream_from(HEADER + head, t);
         }
-        (self.bound, self.bound_told) = (Some(named.judgement), named.told);
+        (self.bound, self.bound_told) = (Some(run), named.told);
         Ok(Flow::Done)
     }
 
@@ -108,6 +109,7 @@ impl Session {
         named.judgement = with_values(&named.judgement, rest, t.whole());
         env.ledger.judged(&named.judgement);
         if let Some(refusal) = self.refusal(&named.judgement) {
+            self.note_refused(env, &named.judgement, &refusal, named.statement.text());
             self.refuse(refusal, t);
             return Some(Flow::Done);
         }

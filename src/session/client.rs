@@ -118,7 +118,7 @@ pub struct Session {
     /// The server's queue may have an entry of what the unnamed statement was.
     pub(super) unnamed_recorded: bool,
     /// What the last Bind bound: Execute is accounted to it.
-    pub(super) bound: Option<Arc<Judgement>>,
+    pub(super) bound: Option<super::run::Run>,
     pub(super) bound_told: Option<ToldColumns>,
     /// A judgement passed while there was no server yet, and the guard's generation then.
     pub(super) judged: Option<(u32, Arc<Judgement>)>,
@@ -333,11 +333,10 @@ impl Session {
             None => {
                 let text = frontend::query(t.body()).ok_or(MALFORMED)?;
                 let judgement = self.judge(env, text);
-                let plan = match self.plan(env, &judgement, Form::Query { text }, t) {
-                    Ok(plan) => plan,
+                match self.weigh(env, &judgement, Form::Query { text }, t) {
+                    Ok((judgement, plan)) => self.settled(env, judgement, text, Some(&[]), plan.as_deref()),
                     Err(stop) => return Ok(stop),
-                };
-                self.settled(env, judgement, text, Some(&[]), plan.as_deref())
+                }
             }
         };
         let mut refusal = self.refusal(&judgement);
@@ -361,9 +360,9 @@ impl Session {
             }
             env.ledger.judged(&judgement);
             if let Some(refusal) = refusal {
+                self.query_refused(env, &judgement, &refusal, t);
                 refusal.encode(t.down);
             }
-            self.forgo();
             reply::ready_for_query(t.down, b'I');
             self.set_unnamed(None, t);
             self.stream(t, false);
@@ -376,8 +375,8 @@ impl Session {
         }
         env.ledger.judged(&judgement);
         if let Some(refusal) = refusal {
-            self.forgo();
-            if link.idle() {
+            self.query_refused(env, &judgement, &refusal, t);
+            if t.link.as_deref().is_some_and(Backend::idle) {
                 refusal.encode(t.down);
                 reply::ready_for_query(t.down, b'I');
             } else {
@@ -399,6 +398,7 @@ impl Session {
     ) {
         self.notices(judgement, t);
         let text = frontend::query(t.body()).unwrap_or_default();
+        let run = env.ledger.wants().plain(judgement, text, env.guard.policies());
         self.note_run(env, judgement, text, text);
         self.will_run(env.ledger, judgement, text, t);
         self.impose(judgement, t);
@@ -410,7 +410,7 @@ impl Session {
             let discards = judgement.effects.has(Effects::DISCARD_ALL) && link.fresh();
             link.unsynced = false;
             link.drop_unnamed();
-            link.expect_end(Expect::Query(Arc::clone(judgement)));
+            link.expect_end(Expect::Query(run));
             // Drivers send it in one go with the next client's first statement.
             if discards {
                 self.deallocated();
@@ -436,6 +436,7 @@ impl Session {
         let Some(link) = t.link.as_deref_mut() else {
             refusal = refusal.or_else(|| self.take_declined());
             let Some(refusal) = refusal else { return Ok(Flow::Stop(Step::Server(Lane::Primary))) };
+            self.note_refused(env, &judgement, &refusal, &[]);
             refusal.encode(t.down);
             reply::ready_for_query(t.down, b'I');
             self.stream(t, false);
@@ -446,13 +447,14 @@ impl Session {
         }
         env.ledger.judged(&judgement);
         if let Some(refusal) = refusal {
+            self.note_refused(env, &judgement, &refusal, &[]);
             self.poison(refusal, t);
             self.stream(t, false);
         } else {
             self.takes_effect(env.ledger, &judgement, t);
             if let Some(link) = t.link.as_deref_mut() {
                 link.unsynced = false;
-                link.expect_end(Expect::Query(judgement));
+                link.expect_end(Expect::Query(judgement.into()));
             }
             self.stream(t, true);
         }

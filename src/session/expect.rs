@@ -9,8 +9,9 @@ use super::names::{ClosedName, Named};
 use super::planning::PlanAsked;
 use super::probe::Probe;
 use super::restate::Told;
+use super::run::Run;
 use crate::guard::{Action, Effects, Judgement};
-use crate::wire::reply;
+use crate::wire::{backend as view, reply};
 
 /// An error of our own in place of the server's.
 #[derive(Clone, Debug)]
@@ -40,6 +41,19 @@ impl Refusal {
     /// In words of its own.
     pub(super) fn worded(sqlstate: [u8; 5], message: String, detail: String, hint: String) -> Self {
         Self::Fixed(Box::new(Reason { sqlstate, message, detail, hint: hint.into() }))
+    }
+
+    pub(super) fn sqlstate(&self) -> [u8; 5] {
+        let blocks = |judgement: &Judgement| {
+            judgement.complaints.iter().find(|c| c.action == Action::Block).map(|c| c.sqlstate)
+        };
+        match self {
+            Self::Judged(judgement) => blocks(judgement).unwrap_or_default(),
+            Self::Fixed(reason) => reason.sqlstate,
+            Self::Servers(body) => {
+                view::field(body, b'C').and_then(|code| code.try_into().ok()).unwrap_or_default()
+            }
+        }
     }
 
     pub(super) fn add_detail(&mut self, more: &str) {
@@ -136,11 +150,11 @@ pub(super) enum Expect {
         serial: u64,
     },
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute(Option<Arc<Judgement>>),
+    Execute(Option<Run>),
     /// ReadyForQuery.
     Sync,
     /// Everything up to ReadyForQuery.
-    Query(Arc<Judgement>),
+    Query(Run),
     /// A query of our own, which can't fail: everything up to ReadyForQuery is hidden.
     Hidden,
     /// A Sync of our own.

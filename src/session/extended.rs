@@ -54,6 +54,7 @@ impl Session {
         }
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement) {
+            self.note_refused(env, &judgement, &refusal, parse.text);
             self.refuse(refusal, t);
             return Ok(Flow::Done);
         }
@@ -131,6 +132,7 @@ impl Session {
         let judgement = env.guard.judge_oversized(&self.class);
         env.ledger.judged(&judgement);
         if let Some(refusal) = self.refusal(&judgement).or_else(|| foreign(name)) {
+            self.note_refused(env, &judgement, &refusal, &[]);
             self.refuse(refusal, t);
             return Flow::Done;
         }
@@ -268,6 +270,7 @@ impl Session {
                 Ok(()) => {}
                 Err(Halt::Stop(step)) => return Ok(Flow::Stop(step)),
                 Err(Halt::Refused(refusal)) => {
+                    env.ledger.refused(judgement, &self.settings, refusal.sqlstate());
                     self.forgo();
                     self.refuse(refusal, t);
                     return Ok(Flow::Done);
@@ -278,6 +281,7 @@ impl Session {
             link.unsynced = true;
             link.queue.push_back(Expect::Execute(bound.clone()));
         }
+        self.note_continued(portal);
         t.pass();
         if let Some(judgement) = bound {
             if !judgement.prepared.is_empty() {
@@ -340,6 +344,7 @@ impl Session {
         let judgement = self.judge(env, parse.text);
         let Some(refusal) = self.refusal(&judgement) else { return false };
         env.ledger.judged(&judgement);
+        self.note_refused(env, &judgement, &refusal, parse.text);
         self.refuse(refusal, t);
         true
     }

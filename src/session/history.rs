@@ -7,15 +7,19 @@ use std::time::Duration;
 use super::Ledger;
 use super::backend::Backend;
 use super::bind::BIND_LOOK_MAX;
-use super::client::{Env, Session};
+use super::client::{Env, Mode, Session};
 use super::names::Named;
 use super::turn::{Flow, Turn};
-use crate::guard::plan::PlanFacts;
+use crate::guard::plan::Plan;
 use crate::guard::{Circumstances, Effects, Judgement, Kind, SessionFacts, settle};
 use crate::wire::frontend::BindValues;
 
 /// What a text with a setting of a session's or a transaction's has.
-const SETS: Effects = Effects::SETTING.and(Effects::LOCAL_SETTING).and(Effects::RESET);
+const SETS: Effects = Effects::SETTING
+    .and(Effects::LOCAL_SETTING)
+    .and(Effects::RESET)
+    .and(Effects::RESET_ALL)
+    .and(Effects::DISCARD_ALL);
 
 /// Fingerprints that are remembered.
 const REMEMBERED: usize = 32;
@@ -32,11 +36,39 @@ pub(super) struct History {
     wrote: bool,
     /// When the last answer ended.
     answered: Duration,
-    /// What the transaction has set: the session's own settings do not tell of it.
-    lock_timeout: Option<bool>,
-    statement_timeout: Option<bool>,
+    /// Timeouts that were set or reset, as far as the session's own settings do not tell of it yet.
+    lock_timeout: Said,
+    statement_timeout: Said,
     pinned: Option<Duration>,
     seen: Vec<Seen>,
+}
+
+/// What texts said of a timeout last: whether there is one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    /// Until the transaction ends.
+    local: Option<bool>,
+    /// Until the server has been asked for the session's settings.
+    session: Option<bool>,
+}
+
+impl Said {
+    fn or(self, known: bool) -> bool {
+        self.local.or(self.session).unwrap_or(known)
+    }
+
+    fn note(&mut self, text: &[u8], name: &str, effects: Effects) {
+        let on = turns_on(text, name);
+        if effects.has_any(Effects::RESET_ALL.and(Effects::DISCARD_ALL)) {
+            *self = Self { local: None, session: Some(false) };
+        } else if effects.has_any(Effects::SETTING.and(Effects::RESET)) {
+            // It also overrules what was local.
+            self.local = self.local.filter(|_| on.is_none());
+            self.session = on.or(self.session);
+        } else {
+            self.local = on.or(self.local);
+        }
+    }
 }
 
 /// A fingerprint that ran.
@@ -68,9 +100,9 @@ impl Session {
         judgement: Arc<Judgement>,
         values: &[u8],
         params: Option<&[Option<&[u8]>]>,
-        plan: Option<&PlanFacts>,
+        plan: Option<&Plan>,
     ) -> Arc<Judgement> {
-        if judgement.live.is_none() {
+        if !judgement.live.as_ref().is_some_and(|live| live.reads_more()) {
             return judgement;
         }
         let needs = env.guard.needs();
@@ -81,7 +113,8 @@ impl Session {
             now: needs.time.then(|| env.ledger.unix()),
             who: needs.share.then(|| env.ledger.share_key()),
             params,
-            plan,
+            plan: plan.map(|plan| &plan.facts),
+            advice: plan.map(|plan| &*plan.advice),
             ..Circumstances::default()
         };
         settle(&judgement, &around)
@@ -101,8 +134,8 @@ impl Session {
             transaction_statements: history.statements,
             idle_seconds: since(history.began.map(|_| history.answered)),
             transaction_wrote: history.wrote,
-            lock_timeout_set: history.lock_timeout.unwrap_or(lock),
-            statement_timeout_set: history.statement_timeout.unwrap_or(statement),
+            lock_timeout_set: history.lock_timeout.or(lock),
+            statement_timeout_set: history.statement_timeout.or(statement),
             repeats: known.map_or(0, |seen| seen.count + u32::from(seen.values != values)),
             repeat_seconds: known.map_or(0.0, |seen| since(Some(seen.since))),
             pins: Effects::PINS
@@ -136,8 +169,8 @@ impl Session {
             history.begin(now); // if it is another, its answer says so
         }
         if judgement.effects.has_any(SETS) {
-            history.lock_timeout = turns_on(text, "lock_timeout").or(history.lock_timeout);
-            history.statement_timeout = turns_on(text, "statement_timeout").or(history.statement_timeout);
+            history.lock_timeout.note(text, "lock_timeout", judgement.effects);
+            history.statement_timeout.note(text, "statement_timeout", judgement.effects);
         }
         if needs.repeats {
             history.note(judgement.fingerprint, hash(values), now);
@@ -155,19 +188,21 @@ impl Session {
         if !t.whole() && t.header.total <= BIND_LOOK_MAX {
             return Some(Flow::Short);
         }
-        let plan = match self.plan_at_bind(env, named, rest, t) {
-            Ok(plan) => plan,
+        let (weighed, plan) = match self.weigh_at_bind(env, named, rest, t) {
+            Ok(weighed) => weighed,
             Err(stop) => return Some(stop),
         };
         let mut params = Vec::new();
         let known = t.whole() && env.guard.needs().params && text_values(rest, &mut params);
-        let settled =
-            self.settled(env, Arc::clone(&named.judgement), rest, known.then_some(&params), plan.as_deref());
-        if Arc::ptr_eq(&settled, &named.judgement) {
+        let settled = self.settled(env, weighed, rest, known.then_some(&params), plan.as_deref());
+        // Where more than the plan is asked for, another judgement may say the same.
+        let open = settled.live.is_some() && settled.hits == named.judgement.hits;
+        if open || Arc::ptr_eq(&settled, &named.judgement) {
             return None;
         }
         env.ledger.judged(&settled);
         if let Some(refusal) = self.refusal(&settled) {
+            self.note_refused(env, &settled, &refusal, named.statement.text());
             self.refuse(refusal, t);
             return Some(Flow::Done);
         }
@@ -178,7 +213,7 @@ impl Session {
 }
 
 /// The values of a whole Bind, if all of them are in text format.
-fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
+pub(super) fn text_values<'a>(rest: &'a [u8], params: &mut Vec<Option<&'a [u8]>>) -> bool {
     let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
     let Some(formats) = word(0) else { return false };
     if (1..=usize::from(formats)).any(|n| word(n * 2) != Some(0)) {
@@ -213,6 +248,11 @@ impl History {
         }
     }
 
+    /// The session's settings tell of all that was set.
+    pub(super) fn settled(&mut self) {
+        (self.lock_timeout.session, self.statement_timeout.session) = (None, None);
+    }
+
     /// A ReadyForQuery of the client's.
     pub(super) fn answered(&mut self, status: u8, now: Duration, pinned: bool) {
         self.answered = now;
@@ -220,7 +260,7 @@ impl History {
             (b'I', _) => {
                 self.began = None;
                 (self.statements, self.wrote) = (0, false);
-                (self.lock_timeout, self.statement_timeout) = (None, None);
+                (self.lock_timeout.local, self.statement_timeout.local) = (None, None);
             }
             (_, None) => self.begin(now),
             _ => {}
@@ -239,6 +279,11 @@ impl Backend {
     pub(super) fn tell_history<L: Ledger>(&self, s: &mut Session, ledger: &mut L) {
         let pinned = s.holds();
         let coming = self.queue.iter().any(|e| e.ends_ready() && !e.is_ours());
+        // In session mode nobody asks the server, so what was said goes on to count.
+        let settled = self.status == b'I' && !s.is_unsettled() && !s.asking && s.mode != Mode::Session;
+        if let Some(history) = s.history.as_deref_mut().filter(|_| settled && !coming) {
+            history.settled();
+        }
         if let Some(history) = s.history.as_deref_mut().filter(|_| self.status != b'I' || !coming) {
             history.answered(self.status, ledger.clock(), pinned);
         }
@@ -281,6 +326,26 @@ mod tests {
         ] {
             assert_eq!(turns_on(text.as_bytes(), "lock_timeout"), Some(false), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_set_counts_until_it_is_known_and_what_is_local_until_the_end() {
+        let mut said = Said::default();
+        said.note(b"SET LOCAL lock_timeout = '2s'", "lock_timeout", Effects::LOCAL_SETTING);
+        assert!(said.or(false));
+        said.note(b"SET lock_timeout = 0", "lock_timeout", Effects::SETTING);
+        assert!(!said.or(true), "the later one");
+        said.note(b"SET statement_timeout = '2s'", "lock_timeout", Effects::SETTING);
+        assert!(!said.or(true), "another setting");
+        let mut history = History { lock_timeout: said, ..History::default() };
+        history.lock_timeout.note(b"SET LOCAL lock_timeout = '2s'", "lock_timeout", Effects::LOCAL_SETTING);
+        history.answered(b'I', s(1), false);
+        assert!(!history.lock_timeout.or(true));
+        history.settled();
+        assert!(history.lock_timeout.or(true) && !history.lock_timeout.or(false));
+        history.lock_timeout.note(b"SET lock_timeout = '2s'", "lock_timeout", Effects::SETTING);
+        history.lock_timeout.note(b"DISCARD ALL", "lock_timeout", Effects::DISCARD_ALL);
+        assert!(!history.lock_timeout.or(true));
     }
 
     #[test]

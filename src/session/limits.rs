@@ -14,6 +14,7 @@ use super::client::{Env, Session, Step};
 use super::expect::{Expect, Refusal};
 use super::limit_words::{name, refusal};
 use super::names::Named;
+use super::run::Run;
 use super::turn::{Flow, Turn};
 use crate::guard::policy::Policies;
 use crate::guard::{Concurrency, Judgement, Limits, Per, Rate};
@@ -101,6 +102,8 @@ struct Portal {
     batch: u64,
     rows: u64,
     bytes: u64,
+    /// An Execute of it was sent.
+    ran: bool,
 }
 
 /// The statement with limits that a server runs.
@@ -351,7 +354,7 @@ impl Session {
         }
         if bounded {
             let judgement = Arc::clone(judgement);
-            portals.push(Portal { name: name.into(), judgement, batch, rows: 0, bytes: 0 });
+            portals.push(Portal { name: name.into(), judgement, batch, rows: 0, bytes: 0, ran: false });
         }
         None
     }
@@ -378,11 +381,28 @@ impl Session {
     }
 
     /// What an Execute of this portal runs.
-    pub(super) fn bound_to(&self, portal: &[u8]) -> Option<Arc<Judgement>> {
+    pub(super) fn bound_to(&self, portal: &[u8]) -> Option<Run> {
         let portals = self.limited.as_ref().map_or(&[][..], |limited| &limited.portals);
         match portals.iter().find(|known| *known.name == *portal) {
-            Some(known) => Some(Arc::clone(&known.judgement)),
-            None => self.bound.clone().filter(|judgement| portals.is_empty() || !is_bounded(judgement)),
+            Some(known) => {
+                let last = self.bound.clone().filter(|run| Arc::ptr_eq(run, &known.judgement));
+                let mut run = last.unwrap_or_else(|| Run::from(Arc::clone(&known.judgement)));
+                run.continued = known.ran;
+                Some(run)
+            }
+            None => self.bound.clone().filter(|run| portals.is_empty() || !is_bounded(run)),
+        }
+    }
+
+    /// A further Execute of this portal goes on with what it has begun.
+    pub(super) fn note_continued(&mut self, portal: &[u8]) {
+        if let Some(run) = &mut self.bound {
+            run.continued = true;
+        }
+        if let Some(limited) = self.limited.as_deref_mut()
+            && let Some(known) = limited.portals.iter_mut().find(|known| *known.name == *portal)
+        {
+            known.ran = true;
         }
     }
 
@@ -435,6 +455,8 @@ impl Backend {
     #[must_use]
     pub fn may_go_on(&self) -> bool {
         match self.watched {
+            // What the planner thinks of it is not known before all of its answer is there.
+            _ if self.queue.iter().any(|e| matches!(e, Expect::Plan(_))) => false,
             Some(_) => self.copy_in,
             None => self.queue.len() != self.held_at || self.owes_only_us(),
         }

@@ -47,6 +47,7 @@ mod repair;
 mod restate;
 mod reuse;
 mod rewrite;
+mod run;
 mod skip;
 mod sql_names;
 mod statement;
@@ -61,10 +62,12 @@ pub use client::{Env, Fatal, Fed, Mode, Session, Step};
 pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
-pub use planning::{PlanAnswer, PlanTerms};
+pub use planning::{PlanAnswer, PlanQuestion, PlanTerms, plan_preamble};
+pub use run::{CUT, End, Run, Wants, Words};
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::guard::plan::{PlanKey, Planned};
@@ -74,8 +77,14 @@ use crate::guard::{Effects, Judgement, Per};
 pub trait Ledger {
     /// A text was judged and is about to run, or was refused.
     fn judged(&mut self, judgement: &Judgement);
-    /// The server finished a statement: rows by its command tag, bytes it sent for it.
-    fn finished(&mut self, judgement: &Judgement, rows: u64, bytes: u64, failed: bool);
+    /// The server finished a statement.
+    fn finished(&mut self, run: &Run, end: &End<'_>);
+    /// What is to be kept of statements until they have run.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+    /// A statement does not run: the client, whose settings these are, gets this error in its place.
+    fn refused(&mut self, _run: &Run, _settings: &ParamSet, _sqlstate: [u8; 5]) {}
     /// The server ended a transaction of the client's.
     fn transaction(&mut self) {}
     /// The client now holds its server for these further reasons.
@@ -112,13 +121,17 @@ pub trait Ledger {
         0
     }
     /// What is known of a statement's plan. Asked only where a rule reads it.
-    fn plan(&mut self, _key: &PlanKey) -> Planned {
+    fn plan(&mut self, _key: &PlanKey, _judgement: &Arc<Judgement>) -> Planned {
         Planned::Unknown
     }
-    /// It is being asked for.
-    fn planning(&mut self, _key: &PlanKey) {}
+    /// What became of a judgement by the plan that is known: worth keeping.
+    fn weighed(&mut self, _key: &PlanKey, _judgement: &Arc<Judgement>, _settled: &Arc<Judgement>) {}
+    /// It is being asked for; `waits`: by a statement that waits for the answer.
+    fn planning(&mut self, _key: &PlanKey, _waits: bool) {}
     /// What came of it.
-    fn planned(&mut self, _key: &PlanKey, _answer: Option<&PlanAnswer>) {}
+    fn planned(&mut self, _key: &PlanKey, _question: &PlanQuestion, _answer: Option<&PlanAnswer>) {}
+    /// To be asked beside the statement.
+    fn plan_aside(&mut self, _key: &PlanKey, _question: PlanQuestion) {}
     /// A statement met this limit of a rule.
     fn limited(&mut self, _rule: u32, _limit: Limit) {}
 }

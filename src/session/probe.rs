@@ -232,6 +232,9 @@ impl Session {
             let asked = probe.kinds.and(if settings { Effects::SETTING } else { Effects::NONE });
             return self.hold(asked.and(probe.unshown), ledger);
         };
+        if let Some(history) = &mut self.history {
+            history.settled();
+        }
         if probe.lists {
             held = held.without(Effects::SQL_PREPARE);
             if self.learn_sql_names(&prepared, link) {

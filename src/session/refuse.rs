@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::client::{Mode, Session};
+use super::Ledger;
+use super::client::{Env, Mode, Session};
 use super::expect::{Expect, Refusal, encode_notices};
 use super::sql_names::is_mapped;
 use super::turn::Turn;
@@ -50,6 +51,30 @@ impl Session {
             return Some(Refusal::fixed(sqlstate::FEATURE_NOT_SUPPORTED, message, hint));
         }
         None
+    }
+
+    /// It is refused: the accountant is told.
+    pub(super) fn note_refused<L: Ledger>(
+        &self,
+        env: &mut Env<'_, L>,
+        judgement: &Arc<Judgement>,
+        refusal: &Refusal,
+        text: &[u8],
+    ) {
+        let run = env.ledger.wants().plain(judgement, text, env.guard.policies());
+        env.ledger.refused(&run, &self.settings, refusal.sqlstate());
+    }
+
+    /// The same of a simple query; the places that it had are free.
+    pub(super) fn query_refused<L: Ledger>(
+        &mut self,
+        env: &mut Env<'_, L>,
+        judgement: &Arc<Judgement>,
+        refusal: &Refusal,
+        t: &Turn<'_, '_>,
+    ) {
+        self.note_refused(env, judgement, refusal, frontend::query(t.body()).unwrap_or_default());
+        self.forgo();
     }
 
     /// Warnings, in their place among the replies.

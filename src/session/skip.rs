@@ -16,6 +16,7 @@ impl Backend {
         // Whatever was prepared from this on was skipped, so its Close counts for nothing.
         let (mut withdrawn, mut unparsed) = (None, None);
         let mut reopened = Vec::new();
+        let mut runs = 0;
         while !matches!(self.queue.front(), None | Some(Expect::Sync | Expect::HiddenSync)) {
             match self.queue.pop_front() {
                 Some(Expect::Parse { id, serial, whose, .. }) => {
@@ -35,7 +36,13 @@ impl Backend {
                 {
                     self.prepared.restore(id, serial);
                 }
-                Some(Expect::Execute(Some(judgement))) => self.account(&judgement, ledger),
+                Some(Expect::Execute(run)) => {
+                    runs += 1;
+                    // The first is the one that failed, be it at its Bind; those behind it did not run.
+                    if let Some(run) = run.filter(|_| runs == 1) {
+                        self.account(&run, s, ledger);
+                    }
+                }
                 Some(Expect::Columns { .. }) => self.looked(),
                 Some(Expect::Query(_) | Expect::Poison { query: true, .. }) => self.ended += 1,
                 _ => {}

@@ -102,6 +102,20 @@ impl<'a> Iterator for BindValues<'a> {
     }
 }
 
+/// The parameters of a whole Bind's [`Bind::rest`], each with whether it is in the binary format; `$1` first.
+pub fn values(rest: &[u8]) -> impl Iterator<Item = (Option<&[u8]>, bool)> {
+    let word = |at: usize| Some(u16::from_be_bytes(*rest.get(at * 2..)?.first_chunk()?));
+    let formats = word(0).unwrap_or(0);
+    // None: all are text. One: it holds for all.
+    let binary = move |at: u16| match formats {
+        0 => false,
+        1 => word(1) == Some(1),
+        _ => word(usize::from(at) + 1) == Some(1),
+    };
+    let values = BindValues::of(rest).into_iter().flatten();
+    values.zip(0u16..).map(move |(value, at)| (value, binary(at)))
+}
+
 /// Of a whole Bind's [`Bind::rest`], what gives the parameters: their formats and values, without the formats of the
 /// result.
 #[must_use]

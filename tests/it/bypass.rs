@@ -164,3 +164,51 @@ async fn a_backslash_that_is_half_a_letter_escapes_nothing() {
     is_stopped(&raw.until_ready().await, "SJIS");
     assert_eq!(tags(&raw.query("TABLE t").await), "TDCZ");
 }
+
+/// It is refused before the server sees it, and the client is told why and what to do.
+fn is_explained(frames: &[Frame], what: &str) {
+    is_stopped(frames, what);
+    let error = frames.iter().find(|frame| frame.tag == b'E').unwrap();
+    assert!(error.field(b'M').is_some_and(|message| !message.starts_with("Rule ")), "{what}: {error:?}");
+    assert!(error.field(b'H').is_some_and(|hint| hint.len() > 10), "{what}: {error:?}");
+}
+
+#[tokio::test]
+async fn the_strict_pack_refuses_what_cannot_be_seen() {
+    let sluice = proxy().without_policies().flag("--policies", "strict").pool_size(2).start();
+    let owner = sluice.database.direct().await;
+    let tables = "CREATE TABLE secret (a text); INSERT INTO secret VALUES ('hush');
+                  CREATE PROCEDURE p() LANGUAGE sql AS 'SELECT 1'";
+    owner.batch_execute(tables).await.unwrap();
+    let oid: u32 = owner.text("SELECT 'length(text)'::regprocedure::oid").await.parse().unwrap();
+    crate::needs_proxy!();
+    let hidden = [
+        "DO $$ BEGIN RAISE NOTICE '%', (SELECT a FROM secret); END $$",
+        "CALL p()",
+        "CREATE FUNCTION f() RETURNS SETOF text LANGUAGE sql AS 'TABLE secret'",
+        "SELECT query_to_xml('TABLE secret', true, true, '')",
+        "SELECT a FROM ts_stat('SELECT a FROM secret') a",
+        "LOAD 'plpgsql'",
+        "CREATE EXTENSION dblink",
+        "SELECT 1; DO $$ BEGIN NULL; END $$",
+        "TABLE secret /* open",
+        "SELECT E'\\'",
+        "TABLE\u{a0}secret",
+        "SELEC a FROM secret",
+    ];
+    let mut raw = sluice.raw().await;
+    for sql in hidden {
+        is_explained(&raw.query(sql).await, sql);
+        let batch = [msg::parse("", sql, &[]), msg::bind("", "", &[]), msg::execute("", 0), msg::sync()];
+        raw.send(&batch.concat()).await;
+        is_explained(&raw.until_ready().await, sql);
+    }
+    let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    is_explained(&raw.query(&deep).await, "too deep");
+    raw.send(&function_call(oid, b"abc")).await;
+    is_explained(&raw.until_ready().await, "FunctionCall");
+    assert_eq!(owner.text("SELECT count(*)::text FROM pg_proc WHERE proname = 'f'").await, "0");
+    // What can be seen, and is what an application says, goes on.
+    assert_eq!(tags(&raw.query("SELECT a FROM secret WHERE a = 'x' LIMIT 1").await), "TCZ");
+    assert_eq!(tags(&raw.query("BEGIN").await), "CZ");
+}

@@ -80,6 +80,7 @@ async fn a_database_is_known_with_sizes_columns_indexes_views_and_functions() {
              INSERT INTO parts SELECT date '2020-06-01' + n, n FROM generate_series(0, 399) n;
              CREATE FUNCTION plus(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
              CREATE FUNCTION plus(text) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 1';
+             CREATE FUNCTION upper(text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT $1';
              ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
              ANALYZE orders, parts",
         )
@@ -108,6 +109,7 @@ async fn a_database_is_known_with_sizes_columns_indexes_views_and_functions() {
     assert_eq!((parts.kind.as_str(), parts.rows), ("partitioned", Some(400)));
     assert_eq!(catalog.table("parts_1").unwrap().kind, "partition");
     assert_eq!(catalog.functions.get("public.plus"), Some(&Volatility::Volatile), "the worst of its kind");
+    assert!(!catalog.functions.contains_key("public.upper"), "PostgreSQL's own comes first");
     assert!(catalog.table("pg_class").is_none());
 }
 

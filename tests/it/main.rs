@@ -3,9 +3,12 @@
 #![allow(unreachable_pub, reason = "nothing leaves a test binary")]
 
 mod support;
+#[path = "../workloads/mod.rs"]
+mod workloads;
 
 mod auth_login;
 mod sandbox;
+mod versions;
 mod topology;
 
 mod simple_query;
@@ -21,7 +24,13 @@ mod transaction_pooling;
 mod session_mode;
 mod statement_mode;
 mod pool_queue;
+mod plan_facts;
+mod plan_seconds;
 mod plans;
+mod plans_background;
+mod advice;
+mod query_log;
+mod replica_conflict;
 mod pool_lifecycle;
 mod timeouts;
 mod vanishing;
@@ -44,6 +53,7 @@ mod lanes;
 mod metrics;
 mod console;
 mod shutdown;
+mod allow_list;
 mod policy_canary;
 mod policy_reload;
 mod reload;

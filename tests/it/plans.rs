@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Session, Sluice, eventually, proxy, sqlstate};
+use crate::support::{Session, Sluice, eventually, msg, proxy, sqlstate};
 
 const POLICY: &str =
     "[[rule]]\nname = 'scan'\nfinds = 'full-scan-of-big-table'\nwith = { rows = 5000 }\naction = 'block'\n";
@@ -130,4 +130,76 @@ async fn parameters_decide() {
     assert_eq!(sqlstate(&refused), "42501", "a plan of its own for a pattern that starts with a wildcard");
     assert_eq!(client.query(like, &[&"a77%"]).await.unwrap().len(), 111);
     assert_eq!(client.query(like, &[&None::<&str>]).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_recent_and_an_ancient_date_do_not_share_a_plan() {
+    crate::needs_proxy!();
+    let sluice = proxy().policy(POLICY).setting("plan.min_rows = 1000").start();
+    let client = sluice.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE orders (id int, created timestamptz, day date);
+             INSERT INTO orders SELECT n, '2026-01-01'::timestamptz - n * '1 hour'::interval,
+                                       '2026-01-01'::date - n / 24 FROM generate_series(1, 20000) n;
+             CREATE INDEX ON orders (created); CREATE INDEX ON orders (day); ANALYZE orders",
+        )
+        .await
+        .unwrap();
+    eventually("the table's values are known", || async {
+        client.batch_execute("SELECT id FROM orders WHERE id = 7").await.is_err()
+    })
+    .await;
+    let since = client.prepare("SELECT count(*) FROM orders WHERE created > $1").await.unwrap();
+    let at = |seconds: i64| std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap());
+    // 2026-01-01 is 20454 days after 1970-01-01.
+    let recent = at(20_453 * 86_400);
+    for _ in 0..2 {
+        assert_eq!(client.query_one(&since, &[&recent]).await.unwrap().get::<_, i64>(0), 23);
+        let refused = client.query_one(&since, &[&at(1)]).await.unwrap_err();
+        assert_eq!(sqlstate(&refused), "42501", "all of it is read");
+    }
+    // As text, from whoever binds so, and by another type.
+    let mut raw = sluice.raw().await;
+    for (value, expected) in [("2025-12-31 00:00:00+00", '2'), ("1970-01-01", 'E'), ("2025-12-30", '2')] {
+        raw.send(&msg::extended("SELECT count(*) FROM orders WHERE day >= $1", &[Some(value)])).await;
+        let heard = crate::support::raw::tags(&raw.until_ready().await);
+        assert!(heard.contains(expected), "{value}: {heard}");
+    }
+    let asked = plans(&sluice, "ok").await;
+    for n in 0..10i64 {
+        client.query_one(&since, &[&at(20_453 * 86_400 + n)]).await.unwrap();
+        client.query_one(&since, &[&at(n)]).await.unwrap_err();
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(plans(&sluice, "ok").await, asked, "values of one class share their plan");
+}
+
+#[tokio::test]
+async fn a_planner_that_takes_too_long_or_a_table_that_is_gone_changes_nothing() {
+    crate::needs_proxy!();
+    let (sluice, client) = start(POLICY).await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.4); RETURN $1; END $$; CREATE TABLE gone AS SELECT * FROM orders; ANALYZE gone",
+        )
+        .await
+        .unwrap();
+    let failed = plans(&sluice, "failed").await;
+    assert_eq!(client.text("SELECT at FROM orders WHERE id = slow(9)").await, "9");
+    // Its own deadline is the client's again.
+    client.batch_execute("SET statement_timeout = '150ms'").await.unwrap();
+    let late = client.batch_execute("SELECT email FROM orders WHERE id = slow(9)").await.unwrap_err();
+    assert_eq!((sqlstate(&late), late.to_string().contains("statement timeout")), ("57014", true), "{late}");
+    client.batch_execute("RESET statement_timeout; BEGIN").await.unwrap();
+    assert_eq!(client.text("SELECT at + 1 FROM orders WHERE id = slow(9)").await, "10");
+    assert_eq!(client.text("SHOW statement_timeout").await, "0");
+    client.batch_execute("COMMIT").await.unwrap();
+    eventually("they were given up", || async { plans(&sluice, "failed").await >= failed + 3.0 }).await;
+    // Prepared while it was there.
+    let of_gone = client.prepare("SELECT id FROM gone WHERE id = $1").await.unwrap();
+    sluice.database.direct().await.batch_execute("DROP TABLE gone").await.unwrap();
+    let error = client.query(&of_gone, &[&1]).await.unwrap_err();
+    assert_eq!(sqlstate(&error), "42P01", "{error:?}");
 }

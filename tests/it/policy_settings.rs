@@ -163,3 +163,55 @@ async fn what_a_transaction_did_before() {
     a.batch_execute("ROLLBACK").await.unwrap();
     a.text("SELECT n FROM late").await;
 }
+
+/// What `lock_timeout` was while the definition ran.
+async fn seen_by_a_definition(client: &crate::support::Session, column: &str) -> String {
+    let add = format!("ALTER TABLE guarded ADD COLUMN {column} text DEFAULT current_setting('lock_timeout')");
+    client.batch_execute(&add).await.unwrap();
+    client.text(&format!("SELECT {column} FROM guarded")).await
+}
+
+/// Seconds until a definition gives up the wait for its lock.
+async fn waits_in_vain(client: &crate::support::Session, column: &str) -> f64 {
+    let started = std::time::Instant::now();
+    let add = format!("ALTER TABLE guarded ADD COLUMN {column} int");
+    let failed = tokio::time::timeout(std::time::Duration::from_secs(30), client.failure(&add)).await;
+    assert_eq!(failed.unwrap_or_else(|_| panic!("it waits on: {column}")), "55P03");
+    started.elapsed().as_secs_f64()
+}
+
+#[tokio::test]
+async fn the_pack_for_definitions_bounds_how_long_they_wait_for_a_lock() {
+    crate::needs_proxy!();
+    let sluice = proxy().without_policies().flag("--policies", "ddl-safety").pool_size(1).start();
+    let owner = sluice.database.direct().await;
+    owner.batch_execute("CREATE TABLE guarded AS SELECT 1 AS n").await.unwrap();
+    let a = sluice.connect().await;
+    assert_eq!(seen_by_a_definition(&a, "none").await, "5s");
+    assert_eq!(a.text("SHOW lock_timeout").await, "0");
+    // One of the session's own, stricter or not, is its own.
+    for (column, own) in [("long", "7s"), ("short", "300ms")] {
+        a.batch_execute(&format!("SET lock_timeout = '{own}'")).await.unwrap();
+        assert_eq!(seen_by_a_definition(&a, column).await, own);
+        assert_eq!(a.text("SHOW lock_timeout").await, own);
+    }
+    // Behind a lock.
+    owner.batch_execute("BEGIN; LOCK TABLE guarded").await.unwrap();
+    let waited = waits_in_vain(&a, "own").await;
+    assert!(waited < 4.0, "its own 300 ms: {waited}");
+    assert_eq!(a.text("SHOW lock_timeout").await, "300ms");
+    a.batch_execute("RESET lock_timeout").await.unwrap();
+    let waited = waits_in_vain(&a, "none_again").await;
+    assert!((4.0..15.0).contains(&waited), "{waited}");
+    assert_eq!(a.text("SHOW lock_timeout").await, "0");
+    owner.batch_execute("ROLLBACK").await.unwrap();
+    // In a transaction: until the statement is done.
+    a.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(seen_by_a_definition(&a, "in_block").await, "5s");
+    assert_eq!(a.text("SHOW lock_timeout").await, "0");
+    a.batch_execute("SET LOCAL lock_timeout = '7s'").await.unwrap();
+    assert_eq!(seen_by_a_definition(&a, "local").await, "7s");
+    assert_eq!(a.text("SHOW lock_timeout").await, "7s");
+    a.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(a.text("SHOW lock_timeout").await, "0");
+}

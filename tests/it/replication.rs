@@ -119,6 +119,10 @@ async fn refusals_are_the_servers_own() {
 /// `COPY BOTH`, in both directions: WAL down, positions up.
 #[tokio::test]
 async fn pg_receivewal_streams() {
+    crate::only_if!(
+        programs::is_new_enough("pg_receivewal"),
+        "the pg_receivewal at hand is older than the server"
+    );
     let sluice = start(proxy()).await;
     let (directory, slot) = (Directory::new("receivewal"), format!("wal_{}", sluice.database.user));
     let program = || programs::program("pg_receivewal", &sluice);
@@ -128,7 +132,7 @@ async fn pg_receivewal_streams() {
         Some("physical")
     );
     let path = directory.0.display().to_string();
-    let end = one("SELECT pg_current_wal_insert_lsn() + 20000000").unwrap();
+    let end = later(&one("SELECT pg_current_wal_insert_lsn()").unwrap());
     let mut streaming = program();
     streaming.args(["-S", &slot, "-D", &path, "-E", &end, "--no-loop", "--synchronous", "-s", "1"]);
     let streaming = tokio::task::spawn_blocking(|| programs::run(streaming));
@@ -184,9 +188,21 @@ async fn pg_recvlogical_streams() {
     assert_eq!(one(&confirmed), None);
 }
 
+/// 20 MB behind a position of the log.
+fn later(position: &str) -> String {
+    let (high, low) = position.split_once('/').unwrap();
+    let number = |text| u64::from_str_radix(text, 16).unwrap();
+    let end = (number(high) << 32) + number(low) + 20_000_000;
+    format!("{:X}/{:X}", end >> 32, end & 0xffff_ffff)
+}
+
 /// Two connections at once: the files by one, the WAL meanwhile by the other.
 #[tokio::test]
 async fn pg_basebackup_copies_a_cluster() {
+    crate::only_if!(
+        programs::is_new_enough("pg_basebackup"),
+        "the pg_basebackup at hand is older than the server"
+    );
     let sluice = start(proxy().pool_size(4)).await;
     let directory = Directory::new("basebackup");
     let path = directory.0.join("copy").display().to_string();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::guard::facts::Facts;
-use crate::guard::plan::{Advice, PlanFacts, advise};
+use crate::guard::plan::{Advice, PlanFacts};
 use crate::guard::policy::{Match, Policies};
 use crate::guard::rules::{Options, detectors};
 use crate::guard::{
@@ -20,6 +20,8 @@ pub(super) struct Explained<'a> {
     pub(super) policies: &'a Policies,
     pub(super) class: &'a Class,
     pub(super) around: &'a Circumstances<'a>,
+    /// Indexes that would help a statement whose plan is known.
+    pub(super) advice: &'a [Advice],
     /// Why the planner did not answer, if it was asked.
     pub(super) no_plan: Option<&'a str>,
 }
@@ -62,8 +64,8 @@ pub(super) struct Explanation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_error: Option<&'a str>,
     /// Indexes that would help.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    advice: Vec<Advice>,
+    #[serde(skip_serializing_if = "<[Advice]>::is_empty")]
+    advice: &'a [Advice],
 }
 
 /// A rule, and what its answer depends on.
@@ -133,15 +135,7 @@ pub(super) fn explanation<'a>(subject: &Explained<'a>, nothing: &'a Facts) -> Ex
         rewrite: judgement.rewrite.as_deref(),
         plan: subject.around.plan,
         plan_error: subject.no_plan,
-        advice: advice(subject),
-    }
-}
-
-/// Indexes that would help a statement whose plan is known.
-pub(super) fn advice(subject: &Explained<'_>) -> Vec<Advice> {
-    match (subject.around.plan, subject.evaluation.reading.statements.as_slice()) {
-        (Some(plan), [only]) => advise(only, plan, subject.around.catalog),
-        _ => Vec::new(),
+        advice: subject.advice,
     }
 }
 

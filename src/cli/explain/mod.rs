@@ -19,6 +19,7 @@ use crate::control::policies;
 use crate::document::{Problem, Source};
 use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
+use crate::guard::plan::advise;
 use crate::guard::policy::{Case, Policies, load_cases};
 use crate::guard::{
     Action, Circumstances, Class, GuardLimits, Kind, Lanes, catalog_text, client_key, evaluate,
@@ -183,6 +184,7 @@ impl Explainer {
             who: Some(client_key(&self.class.user, &self.class.application, "")),
             params: params.as_deref(),
             plan: given.and_then(|given| given.plan.as_ref()),
+            advice: None,
         };
         let judged = |around: &Circumstances<'_>| {
             evaluate(&self.policies, &self.class, sql.as_bytes(), &GuardLimits::default(), around)
@@ -192,6 +194,15 @@ impl Explainer {
         let plan = asked.and_then(|server| server.plan(sql, &evaluation.reading, around.params));
         let around =
             Circumstances { plan: plan.as_ref().and_then(|p| p.as_ref().ok()).or(around.plan), ..around };
+        let advice = match (around.plan, evaluation.reading.statements.as_slice()) {
+            (Some(plan), [only]) => advise(only, plan, around.catalog),
+            _ => Vec::new(),
+        };
+        let advice = match asked {
+            Some(server) => server.check(sql, &around, advice),
+            None => advice,
+        };
+        let around = Circumstances { advice: around.plan.map(|_| &*advice), ..around };
         if let Some(Ok(_)) = plan {
             evaluation = judged(&around);
         }
@@ -202,6 +213,7 @@ impl Explainer {
             policies: &self.policies,
             class: &self.class,
             around: &around,
+            advice: &advice,
             no_plan: plan.as_ref().and_then(|plan| plan.as_ref().err()).map(String::as_str),
         };
         if self.json {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::contract::{Bounds, Explained, Finding, Verdict, advice, depends, findings, verdict};
+use super::contract::{Bounds, Explained, Finding, Verdict, depends, findings, verdict};
 use crate::guard::Evaluation;
 use crate::guard::facts::{Facts, ReadOptions, read};
 use crate::guard::plan::PlanFacts;
@@ -51,7 +51,7 @@ pub(super) fn write(subject: &Explained<'_>, colour: bool, out: &mut impl Write)
     if let Some(why) = subject.no_plan {
         line("no plan", &paint.with("31", why))?;
     }
-    for advice in advice(subject) {
+    for advice in subject.advice {
         line("advice", &format!("{} ({})", advice.hint(), advice.why))?;
     }
     for finding in told(subject) {
@@ -197,7 +197,8 @@ fn place(sql: &str, refusal: &Refusal) -> Option<usize> {
         | Refusal::BadToken { at, .. }
         | Refusal::CommentDepth { at }
         | Refusal::OperatorLength { at }
-        | Refusal::UnicodeEscape { at } => Some(*at),
+        | Refusal::UnicodeEscape { at }
+        | Refusal::Effort { at } => Some(*at),
         Refusal::Syntax(message) if message.ends_with("at end of input") => Some(sql.trim_end().len()),
         Refusal::Syntax(message) => {
             // The grammar names the word and not its place: it is the first one up to which the text fails the same way.

@@ -108,7 +108,7 @@ impl Reader {
             let Some(database) = databases.get_mut(&name) else {
                 if !full {
                     let dbname = self.settings.terms("", &name).dbname;
-                    let state = State::default();
+                    let state = State::of_big(self.settings.plan.min_rows as u64);
                     databases.insert(name, Database { dbname, state, epoch, due: now, said: None });
                 }
                 continue;

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Row};
 
 use super::state::{Oid, Relation, State};
 use crate::guard::catalog::{Column, Index, Volatility};
+use crate::guard::plan::CUTS;
 
 /// The schemas that are PostgreSQL's own, and temporary ones, are left out.
 const OURS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
@@ -23,7 +24,8 @@ const OURS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_to
 pub(super) async fn refresh(client: &Client, state: &mut State, max_tables: usize) -> Result<bool, String> {
     state.search_path(&text(client, "SHOW search_path").await?);
     // From here on no name can mean anything but PostgreSQL's own.
-    client.batch_execute("SET search_path = pg_catalog; SET lock_timeout = '200ms'").await.map_err(say)?;
+    let settings = "SET search_path = pg_catalog; SET lock_timeout = '200ms'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'";
+    client.batch_execute(settings).await.map_err(say)?;
     let horizon = text(client, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text").await?;
     let since = state.horizon().map(str::to_owned);
     let relations = relations(client).await?;
@@ -40,6 +42,8 @@ pub(super) async fn refresh(client: &Client, state: &mut State, max_tables: usiz
     changed |= columns(client, state, since.as_deref()).await?;
     changed |= indexes(client, state, since.as_deref()).await?;
     widths(client, state).await?;
+    cuts(client, state).await?;
+    changed |= hypopg(client, state).await?;
     changed |= views(client, state, since.as_deref()).await?;
     changed |= functions(client, state).await?;
     state.read_up_to(horizon);
@@ -115,6 +119,7 @@ async fn columns(client: &Client, state: &mut State, since: Option<&str>) -> Res
             type_name: row.try_get(3)?,
             not_null: row.try_get(4)?,
             width: None,
+            cuts: None,
         };
         let dropped: bool = row.try_get(5)?;
         changed |= state.column(row.try_get(0)?, row.try_get(1)?, (!dropped).then_some(column));
@@ -188,6 +193,46 @@ async fn widths(client: &Client, state: &mut State) -> Result<(), String> {
     Ok(())
 }
 
+/// Where the values of big tables' columns lie, of those whose statistics are new: a few hundred tables each time, the
+/// largest first. What the login may not read is not there, and values of such a column all count as alike.
+async fn cuts(client: &Client, state: &mut State) -> Result<(), String> {
+    let wanted = state.cuts_wanted();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (mut oids, mut schemas, mut names): (Vec<Oid>, Vec<&str>, Vec<&str>) = Default::default();
+    for (oid, schema, name) in &wanted {
+        oids.push(*oid);
+        schemas.push(schema);
+        names.push(name);
+    }
+    let shares: Vec<f64> = CUTS.to_vec();
+    // Of smallint, integer, bigint, real, double precision, numeric, date, timestamp, timestamptz.
+    let sql = "SELECT w.oid, a.attnum, ARRAY(SELECT h.bounds[1 + round((cardinality(h.bounds) - 1) * p)::int] \
+                                             FROM unnest($4::float8[]) p) \
+               FROM unnest($1::oid[], $2::text[], $3::text[]) AS w(oid, schema, name) \
+                    JOIN pg_stats s ON s.schemaname = w.schema::name AND s.tablename = w.name::name \
+                    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attname = s.attname \
+                    CROSS JOIN LATERAL (SELECT s.histogram_bounds::text::text[] AS bounds) h \
+               WHERE a.atttypid IN (20, 21, 23, 700, 701, 1700, 1082, 1114, 1184) \
+                     AND cardinality(h.bounds) > 1";
+    let mut found: Vec<(Oid, i16, Vec<Option<String>>)> = Vec::new();
+    each(client, sql, &[&oids, &schemas, &names, &shares], |row| {
+        found.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        Ok(())
+    })
+    .await?;
+    state.cuts(&oids, found);
+    Ok(())
+}
+
+async fn hypopg(client: &Client, state: &mut State) -> Result<bool, String> {
+    let sql = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
+    let row = client.query_opt(sql, &[]).await.map_err(say)?;
+    let schema: Option<String> = row.map(|row| row.try_get(0)).transpose().map_err(say)?;
+    Ok(state.hypopg(schema))
+}
+
 /// Views are written out by a function that locks what they read; one that is locked stays unknown till next time.
 async fn views(client: &Client, state: &mut State, since: Option<&str>) -> Result<bool, String> {
     let sql = format!(
@@ -227,9 +272,12 @@ async fn functions(client: &Client, state: &mut State) -> Result<bool, String> {
     if !state.functions_changed(&sign) {
         return Ok(false);
     }
+    // One that PostgreSQL has itself with the same arguments is not meant by its bare name (pgcrypto's gen_random_uuid).
     let sql = format!(
         "SELECT n.nspname || '.' || p.proname, p.provolatile::text \
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {OURS}"
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {OURS} \
+         AND NOT EXISTS (SELECT FROM pg_proc b WHERE b.pronamespace = 'pg_catalog'::regnamespace \
+                         AND b.proname = p.proname AND b.proargtypes = p.proargtypes)"
     );
     let mut found = Vec::new();
     each(client, &sql, &[], |row| {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::guard::catalog::{Catalog, Column, Index, Table, Volatility};
+use crate::guard::plan::Family;
 
 pub(super) type Oid = u32;
 
@@ -35,6 +36,11 @@ struct Known {
     table: Arc<Table>,
     /// Not published as it is now.
     stale: bool,
+    /// The ANALYZE whose statistics of its columns' values were read.
+    cuts_of: Option<i64>,
+    cuts_read: bool,
+    /// They are not published as they are now.
+    cuts_moved: bool,
 }
 
 /// A table's rows must move by this share (1/n) before rules hear of it.
@@ -50,7 +56,15 @@ pub(super) struct State {
     wanted: Vec<Oid>,
     horizon: Option<String>,
     no_widths: bool,
+    hypopg: Option<String>,
+    /// Rows of a table for whose plans values matter.
+    big: Option<u64>,
 }
+
+/// As `plan.min_rows` has it by default.
+const BIG: u64 = 10_000;
+/// Tables whose columns' values are read at once.
+const CUTS_AT_ONCE: usize = 300;
 
 impl State {
     /// Everything older than this transaction was read.
@@ -109,7 +123,11 @@ impl State {
     pub(super) fn column(&mut self, table: Oid, number: i16, column: Option<Column>) -> bool {
         let Some(known) = self.tables.get_mut(&table) else { return false };
         let before = known.columns.get(&number);
-        let column = column.map(|column| Column { width: before.and_then(|old| old.width), ..column });
+        let column = column.map(|column| Column {
+            width: before.and_then(|old| old.width),
+            cuts: before.filter(|old| old.type_name == column.type_name).and_then(|old| old.cuts.clone()),
+            ..column
+        });
         if before == column.as_ref() {
             return false;
         }
@@ -134,6 +152,54 @@ impl State {
 
     pub(super) fn widths_forbidden(&self) -> bool {
         self.no_widths
+    }
+
+    /// A table of so many rows is a big one.
+    pub(super) fn of_big(rows: u64) -> Self {
+        Self { big: Some(rows), ..Self::default() }
+    }
+
+    /// Big tables with new statistics: number, schema and name, the largest first.
+    pub(super) fn cuts_wanted(&self) -> Vec<(Oid, String, String)> {
+        let big = self.big.unwrap_or(BIG).max(1);
+        let new = |known: &Known| !known.cuts_read || known.relation.analyzed != known.cuts_of;
+        let wanted = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.rows().is_some_and(|rows| rows >= big) && new(known));
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_by_key(|(oid, known)| (std::cmp::Reverse(known.rows()), **oid));
+        let named =
+            |(oid, known): (&Oid, &Known)| (*oid, known.relation.schema.clone(), known.relation.name.clone());
+        wanted.into_iter().take(CUTS_AT_ONCE).map(named).collect()
+    }
+
+    /// The values of columns of these tables, as the server writes them. They are published with the next change that a
+    /// rule could see: where they have moved a little nobody need hear of it at once.
+    pub(super) fn cuts(&mut self, read: &[Oid], found: Vec<(Oid, i16, Vec<Option<String>>)>) {
+        for oid in read {
+            if let Some(known) = self.tables.get_mut(oid) {
+                (known.cuts_of, known.cuts_read) = (known.relation.analyzed, true);
+            }
+        }
+        for (oid, number, values) in found {
+            let Some(known) = self.tables.get_mut(&oid) else { continue };
+            let Some(column) = known.columns.get_mut(&number) else { continue };
+            let family = Family::of(&column.type_name);
+            let value = |text: &Option<String>| family?.read_text(text.as_deref()?.as_bytes());
+            let cuts: Option<Arc<[f64]>> = values.iter().map(value).collect();
+            if cuts.is_some() {
+                column.cuts = cuts;
+                known.cuts_moved = true;
+            }
+        }
+    }
+
+    /// The extension's schema. -> it came or went.
+    pub(super) fn hypopg(&mut self, schema: Option<String>) -> bool {
+        let changed = self.hypopg != schema;
+        self.hypopg = schema;
+        changed
     }
 
     /// Tables whose columns changed in this reading.
@@ -229,12 +295,12 @@ impl State {
             .collect();
         for (oid, known) in &mut self.tables {
             let sum = sums.get(oid);
-            if known.stale || sum.is_some() {
+            if known.stale || known.cuts_moved || sum.is_some() {
                 known.table = Arc::new(Table {
                     parent: known.parent.and_then(|parent| parents.get(&parent).cloned()),
                     ..known.publish(sum.copied())
                 });
-                known.stale = false;
+                (known.stale, known.cuts_moved) = (false, false);
             }
         }
         let mut tables: Vec<_> = self.tables.values().map(|known| Arc::clone(&known.table)).collect();
@@ -243,6 +309,7 @@ impl State {
         catalog.tables = tables;
         catalog.search_path.clone_from(&self.search_path);
         catalog.functions.clone_from(&self.functions);
+        catalog.hypopg.clone_from(&self.hypopg);
         catalog.seal();
         catalog
     }

@@ -7,13 +7,14 @@ mod diff;
 mod store;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use canary::Canary;
 pub use diff::Diff;
 pub use store::{Failure, Mark, Outlook, Store, StoreSettings};
+use watch::ListFile;
 pub use watch::run;
 
 use crate::config;
@@ -60,20 +61,42 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake of every file.
 pub fn read(paths: &[PathBuf], lanes: &Lanes) -> Result<Loaded, Vec<Problem>> {
-    let sources = if paths.is_empty() { vec![PACKS[0].source()] } else { config::policy_sources(paths)? };
-    let mut policies = Policies::load_with(&sources, lanes)?;
-    know_learned(&mut policies)?;
-    Ok(Loaded { policies, sources })
+    attempt(paths, lanes).0
+}
+
+/// As [`read`], and the file of the allow-list as far as one is known.
+fn attempt(paths: &[PathBuf], lanes: &Lanes) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
+    let sources = if paths.is_empty() { Ok(vec![PACKS[0].source()]) } else { config::policy_sources(paths) };
+    let loaded =
+        sources.and_then(|sources| Ok(Loaded { policies: Policies::load_with(&sources, lanes)?, sources }));
+    let mut loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => return (Err(problems), None),
+    };
+    let Some(list) = loaded.policies.allow_list().map(ListFile::of) else { return (Ok(loaded), None) };
+    // It may lie in a directory of policies. Its words count once it is a person's: while it learns they are ours.
+    loaded.sources.retain(|source| Path::new(&*source.name) != list.path);
+    match know_learned(&mut loaded.policies) {
+        Ok(source) => {
+            loaded.sources.extend(source.filter(|_| !list.is_ours));
+            (Ok(loaded), Some(list))
+        }
+        Err(problems) => (Err(problems), Some(list)),
+    }
 }
 
 /// What an allow-list has learned stands in a file of its own.
-fn know_learned(policies: &mut Policies) -> Result<(), Vec<Problem>> {
-    let Some(list) = policies.allow_list() else { return Ok(()) };
+fn know_learned(policies: &mut Policies) -> Result<Option<Arc<Source>>, Vec<Problem>> {
+    let Some(list) = policies.allow_list() else { return Ok(None) };
     let (file, learns) = (list.file.clone(), list.mode == ListMode::Learn);
     match std::fs::read_to_string(&*file) {
-        Ok(text) => policies.know(&Source::new(file, text)),
+        Ok(text) => {
+            let source = Source::new(file, text);
+            policies.know(&source)?;
+            Ok(Some(source))
+        }
         // The first time there is nothing yet.
-        Err(error) if learns && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if learns && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             let problem = Problem::new(format!("the allow-list {file} cannot be read: {error}"));
             Err(vec![problem.cure("let `mode = \"learn\"` write it first")])
@@ -87,11 +110,18 @@ fn know_learned(policies: &mut Policies) -> Result<(), Vec<Problem>> {
 /// # Errors
 /// Every mistake of every file.
 pub fn read_or_observe(paths: &[PathBuf], lanes: &Lanes, observes: bool) -> Result<Loaded, Vec<Problem>> {
-    let mut loaded = read(paths, lanes)?;
-    if paths.is_empty() || observes {
-        loaded.policies = loaded.policies.observing();
-    }
-    Ok(loaded)
+    attempt_or_observe(paths, lanes, observes).0
+}
+
+fn attempt_or_observe(
+    paths: &[PathBuf],
+    lanes: &Lanes,
+    observes: bool,
+) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
+    let (loaded, list) = attempt(paths, lanes);
+    let observing = |loaded: Loaded| Loaded { policies: loaded.policies.observing(), ..loaded };
+    let loaded = if paths.is_empty() || observes { loaded.map(observing) } else { loaded };
+    (loaded, list)
 }
 
 fn hash(sources: &[Arc<Source>]) -> u64 {

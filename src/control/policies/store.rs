@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::watch::Stamp;
-use super::{Canary, Diff, Loaded, Published, Version, hash, read_or_observe};
+use super::watch::{ListFile, Stamp};
+use super::{Canary, Diff, Loaded, Published, Version, attempt_or_observe, hash};
 use crate::control::snapshot;
 use crate::document::Problem;
 use crate::guard::Lanes;
@@ -89,6 +89,8 @@ struct State {
     read: u64,
     /// What the files looked like when they were read last.
     stamp: Stamp,
+    /// The file of the allow-list that they name.
+    list: Option<ListFile>,
     next: u32,
 }
 
@@ -131,7 +133,8 @@ impl Store {
         snapshot: snapshot::Shared,
         meters: Arc<Meters>,
     ) -> Arc<Self> {
-        let stamp = Stamp::of(&settings.paths);
+        let list = first.policies.allow_list().map(ListFile::of);
+        let stamp = Stamp::with(&settings.paths, list.as_ref());
         let hash = hash(&first.sources);
         let version = Arc::new(Version {
             generation: 1,
@@ -151,6 +154,7 @@ impl Store {
             held: false,
             read: hash,
             stamp,
+            list,
             next: 2,
         };
         snapshot::publish(&snapshot, |next| next.policies = Some(Arc::clone(&published)));
@@ -195,6 +199,12 @@ impl Store {
         self.load(trigger, if canary { &Wish::Canary } else { &Wish::Plain })
     }
 
+    /// What the files look like now.
+    pub(super) fn stamp(&self) -> Stamp {
+        let list = locked(&self.state).list.clone();
+        Stamp::with(&self.settings.paths, list.as_ref())
+    }
+
     /// The files look like this, and have for a while.
     pub(super) fn files_stand_at(&self, stamp: &Stamp) {
         if locked(&self.state).stamp != *stamp {
@@ -206,10 +216,15 @@ impl Store {
     fn load(&self, trigger: &str, wish: &Wish) -> Result<String, String> {
         let _turn = locked(&self.turn);
         let stamp = Stamp::of(&self.settings.paths);
-        let loaded = read_or_observe(&self.settings.paths, &self.settings.lanes, self.settings.observes);
+        let (loaded, list) =
+            attempt_or_observe(&self.settings.paths, &self.settings.lanes, self.settings.observes);
         let now = SystemTime::now();
         let mut state = locked(&self.state);
-        state.stamp = stamp;
+        // Of files with a mistake it may not be known; then it is likely where it was.
+        if list.is_some() || loaded.is_ok() {
+            state.list = list;
+        }
+        state.stamp = stamp.and(state.list.clone());
         match loaded {
             Ok(loaded) => {
                 self.meters.policy_load(true, now);

@@ -248,6 +248,16 @@ fn is_null(mut node: Node<'_>) -> bool {
     matches!(node, Node::A_Const(value) if value.isnull)
 }
 
+/// `CREATE DOMAIN`.
+pub(super) fn new_domain(create: &nodes::CreateDomainStmt) -> Change {
+    let bounds = [ConstrType::CONSTR_CHECK, ConstrType::CONSTR_NOTNULL];
+    Change {
+        bound: create.constraints().iter().any(|constraint| bounds.contains(&constraint.contype)),
+        domain: true,
+        ..Change::new("create domain", last_of(create.domainname().iter().map(Node::String)))
+    }
+}
+
 /// `ALTER DOMAIN`: a constraint makes all tables with such a column be read.
 pub(super) fn domain(alter: &nodes::AlterDomainStmt, found: &mut Found) {
     let object = last_of(alter.type_name().iter());
@@ -268,7 +278,7 @@ pub(super) fn domain(alter: &nodes::AlterDomainStmt, found: &mut Found) {
     }
     let not_valid = matches!(alter.def(), Node::Constraint(constraint) if constraint.skip_validation);
     let name = alter.name().map(str::to_owned);
-    found.change(Change { scans, not_valid, name, ..Change::new(what, object) });
+    found.change(Change { scans, not_valid, name, domain: true, ..Change::new(what, object) });
 }
 
 /// `ALTER … RENAME`.

@@ -23,6 +23,12 @@ pub struct Change {
     pub unique: bool,
     /// A column that is the primary key, or part of it.
     pub primary: bool,
+    /// Of an index, how many columns it is searched by.
+    pub columns: u16,
+    /// Of a domain, and it constrains its values; of a value of an enum, it is told where it stands.
+    pub bound: bool,
+    /// Of a domain, not of a table.
+    pub domain: bool,
     /// A constraint made of an index that is there.
     pub using_index: bool,
     /// `ALTER COLUMN … TYPE … USING`.

@@ -80,6 +80,7 @@ pub(super) fn of_node(node: Node<'_>, context: Context, found: &mut Found) {
             found.change(Change {
                 name,
                 if_exists: alter.skip_if_new_val_exists,
+                bound: alter.new_val_neighbor().is_some(),
                 ..Change::new(what, object)
             });
         }
@@ -139,6 +140,7 @@ fn creates(node: Node<'_>, found: &mut Found) -> bool {
                 type_name: index.access_method().map(str::to_owned),
                 concurrently: index.concurrent,
                 unique: index.unique,
+                columns: u16::try_from(index.index_params().len()).unwrap_or(u16::MAX),
                 if_exists: index.if_not_exists,
                 scans: true,
                 ..Change::new("create index", as_written(index.relation()))
@@ -366,17 +368,19 @@ fn others(node: Node<'_>, found: &mut Found) {
             Change { if_exists: drop.missing_ok, ..named("drop database", drop.dbname()) }
         }
         Node::CreatedbStmt(create) => named("create database", create.dbname()),
-        Node::CreateSchemaStmt(create) => named("create schema", create.schemaname()),
-        Node::CreateExtensionStmt(create) => named("create extension", create.extname()),
+        Node::CreateSchemaStmt(create) => {
+            Change { if_exists: create.if_not_exists, ..named("create schema", create.schemaname()) }
+        }
+        Node::CreateExtensionStmt(create) => {
+            Change { if_exists: create.if_not_exists, ..named("create extension", create.extname()) }
+        }
         Node::CreateSeqStmt(create) => {
             // `OWNED BY` looks the table up.
             found.query_lock = found.query_lock.max(Some(Lock::AccessShare));
             created("create sequence", as_written(create.sequence()), create.if_not_exists)
         }
         Node::CreateFunctionStmt(create) => Change::new("create function", last_of(create.funcname().iter())),
-        Node::CreateDomainStmt(create) => {
-            Change::new("create domain", last_of(create.domainname().iter().map(Node::String)))
-        }
+        Node::CreateDomainStmt(create) => alter::new_domain(create),
         Node::CompositeTypeStmt(create) => Change::new("create type", as_written(create.typevar())),
         Node::CreateEnumStmt(_) | Node::CreateRangeStmt(_) => named("create type", None),
         Node::CreateRoleStmt(_) => named("create role", None),

@@ -24,14 +24,16 @@ struct Side<'a> {
     cast: Option<&'a str>,
     operand: Operand,
     param: Option<u16>,
+    /// The same, or of a list of two the one and the other.
+    bounds: [Option<u16>; 2],
 }
 
 impl<'a> Side<'a> {
     fn plain(operand: Operand) -> Self {
-        Self { column: None, function: None, cast: None, operand, param: None }
+        Self { column: None, function: None, cast: None, operand, param: None, bounds: [None; 2] }
     }
     fn in_function(self, name: &'a str) -> Self {
-        Self { function: Some(name), param: None, ..self }
+        Self { function: Some(name), param: None, bounds: [None; 2], ..self }
     }
 }
 
@@ -42,7 +44,8 @@ fn side(node: Node<'_>, depth: u32) -> Side<'_> {
         Node::None => Side::plain(Operand::None),
         Node::ColumnRef(column) => Side { column: Some(column), ..Side::plain(Operand::Column) },
         Node::ParamRef(parameter) => {
-            Side { param: u16::try_from(parameter.number).ok(), ..Side::plain(Operand::Parameter) }
+            let param = u16::try_from(parameter.number).ok();
+            Side { param, bounds: [param, None], ..Side::plain(Operand::Parameter) }
         }
         Node::A_Const(value) => Side::plain(match value.val() {
             _ if value.isnull => Operand::Literal,
@@ -105,8 +108,13 @@ fn first_column<'a>(arguments: impl Iterator<Item = Node<'a>>, depth: u32) -> Si
 /// A list is what all of it is.
 fn listed<'a>(items: impl Iterator<Item = Node<'a>>, depth: u32) -> Side<'a> {
     let mut all = None;
-    for item in items {
-        let operand = match side(item, depth).operand {
+    let mut bounds = [None; 2];
+    for (at, item) in items.enumerate() {
+        let one = side(item, depth);
+        if let Some(bound) = bounds.get_mut(at) {
+            *bound = one.param;
+        }
+        let operand = match one.operand {
             plain @ (Operand::Number
             | Operand::Text
             | Operand::Literal
@@ -122,7 +130,7 @@ fn listed<'a>(items: impl Iterator<Item = Node<'a>>, depth: u32) -> Side<'a> {
             Some(_) => Operand::Literal,
         });
     }
-    Side::plain(all.unwrap_or(Operand::Literal))
+    Side { bounds, ..Side::plain(all.unwrap_or(Operand::Literal)) }
 }
 
 /// How an operator compares.
@@ -230,6 +238,7 @@ fn add<'a>(walk: &mut Walk<'a>, of: Side<'a>, with: Side<'a>, comparison: Compar
         cast: of.cast.map(str::to_owned),
         must_hold: walk.levels.must_hold(owner, level, context.place.must),
         param: with.param,
+        bounds: if comparison == Comparison::Range { with.bounds } else { [None; 2] },
         relation: walk.levels.relation_of(owner),
         other,
     };
@@ -288,6 +297,7 @@ pub(super) fn of_using<'a>(walk: &mut Walk<'a>, column: &'a str, sides: [Owner; 
                 cast: None,
                 must_hold: walk.levels.holds(owner, must),
                 param: None,
+                bounds: [None; 2],
                 relation: Some(relation),
                 other: walk.levels.relation_of(theirs).map(|other| (other, column.to_owned())),
             });

@@ -8,7 +8,7 @@ use super::effects::of_setting;
 use super::names::Qualified;
 use super::walk::Found;
 use crate::guard::Effects;
-use crate::guard::sql::parse::{CoercionForm, ConstValue, Node, nodes};
+use crate::guard::sql::parse::{CoercionForm, ConstValue, JsonExprOp, Node, nodes};
 
 /// Known to change nothing on any server.
 pub(super) fn is_read_only(function: Qualified<'_>) -> bool {
@@ -36,6 +36,29 @@ pub(super) fn is_aggregate(call: &nodes::FuncCall, function: Qualified<'_>) -> b
 /// makes calls of them.
 pub(super) fn is_written_as_call(call: &nodes::FuncCall) -> bool {
     call.funcformat != CoercionForm::COERCE_SQL_SYNTAX
+}
+
+/// The function that this is on a server too old to know it as syntax: `JSON_VALUE(a, b)` before 17 calls whatever has
+/// that name.
+pub(super) fn was_a_call(node: Node<'_>) -> Option<&'static str> {
+    Some(match node {
+        Node::JsonFuncExpr(json) => match json.op {
+            JsonExprOp::JSON_EXISTS_OP => "json_exists",
+            JsonExprOp::JSON_QUERY_OP => "json_query",
+            JsonExprOp::JSON_VALUE_OP => "json_value",
+            _ => "json_table",
+        },
+        Node::JsonTable(_) => "json_table",
+        Node::JsonScalarExpr(_) => "json_scalar",
+        Node::JsonSerializeExpr(_) => "json_serialize",
+        Node::JsonParseExpr(_) => "json",
+        Node::JsonObjectConstructor(_) => "json_object",
+        Node::JsonArrayConstructor(_) | Node::JsonArrayQueryConstructor(_) => "json_array",
+        Node::JsonObjectAgg(_) => "json_objectagg",
+        Node::JsonArrayAgg(_) => "json_arrayagg",
+        Node::MergeSupportFunc(_) => "merge_action",
+        _ => return None,
+    })
 }
 
 /// One of PostgreSQL's own that leaves nothing in the session but what [`effects`] tells.

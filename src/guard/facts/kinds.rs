@@ -1,7 +1,7 @@
 //! A statement's kind.
 
 use crate::guard::Kind;
-use crate::guard::sql::parse::Node;
+use crate::guard::sql::parse::{Node, TransactionStmtKind as Command};
 
 /// The kind of a statement. Whatever is no query, no transaction control and no treatment of data or
 /// session defines something: it is `ddl`.
@@ -38,5 +38,22 @@ pub(super) fn of(statement: Node<'_>) -> Kind {
         | Node::RefreshMatViewStmt(_)
         | Node::CheckPointStmt(_) => Kind::Utility,
         _ => Kind::Ddl,
+    }
+}
+
+/// The words of transaction control; empty for anything else.
+pub(super) fn transaction(statement: Node<'_>) -> &'static str {
+    let Node::TransactionStmt(command) = statement else { return "" };
+    match command.kind {
+        Command::TRANS_STMT_BEGIN | Command::TRANS_STMT_START => "begin",
+        Command::TRANS_STMT_COMMIT => "commit",
+        Command::TRANS_STMT_ROLLBACK => "rollback",
+        Command::TRANS_STMT_SAVEPOINT => "savepoint",
+        Command::TRANS_STMT_RELEASE => "release savepoint",
+        Command::TRANS_STMT_ROLLBACK_TO => "rollback to savepoint",
+        Command::TRANS_STMT_PREPARE => "prepare transaction",
+        Command::TRANS_STMT_COMMIT_PREPARED => "commit prepared",
+        Command::TRANS_STMT_ROLLBACK_PREPARED => "rollback prepared",
+        _ => "",
     }
 }

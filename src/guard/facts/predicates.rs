@@ -57,6 +57,9 @@ pub struct Predicate {
     /// The parameter it is compared with, if it is one alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub param: Option<u16>,
+    /// Of a range: the parameters that bound it.
+    #[serde(skip)]
+    pub bounds: [Option<u16>; 2],
     /// Which of the statement's [`Relation`]s it is about.
     #[serde(skip)]
     pub relation: Option<u32>,

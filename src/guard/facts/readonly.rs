@@ -55,10 +55,11 @@ impl Found {
             }
             _ => "function",
         };
+        self.unproven = true;
         match function.schema {
-            Some(schema) => self.doubt(&format!("{what} {schema}.{}", function.name)),
-            None => self.doubt(&format!("{what} {}", function.name)),
-        }
+            Some(schema) => self.against.doubts.add_joined(&[what, " ", schema, ".", function.name]),
+            None => self.against.doubts.add_joined(&[what, " ", function.name]),
+        };
     }
 }
 
@@ -109,16 +110,18 @@ fn reasons(statement: Node<'_>, found: &mut Found) -> Vec<String> {
             _ => Some("other"),
         },
     };
-    whole.iter().for_each(|whole| reasons.add(whole));
+    if let Some(whole) = whole {
+        reasons.add(whole);
+    }
     listed(found.for_update, writes, doubts, reasons)
 }
 
 fn listed(for_update: bool, writes: Names, doubts: Names, mut reasons: Names) -> Vec<String> {
-    writes.into_vec().iter().for_each(|reason| reasons.add(reason));
+    reasons.append(writes);
     if for_update {
         reasons.add("row lock");
     }
-    doubts.into_vec().iter().for_each(|reason| reasons.add(reason));
+    reasons.append(doubts);
     let mut reasons = reasons.into_vec();
     if reasons.len() > 1 {
         reasons.retain(|reason| reason != "other");

@@ -1,8 +1,10 @@
 //! The relations, queries and expressions in utility statements, which the grammar's own walker does
 //! not enter.
 
+use super::locks::Lock;
 use super::names::Qualified;
 use super::walk::{Context, Star, Walk};
+use super::writes::as_written;
 use crate::guard::sql::parse::{self, GrantTargetType, Node, ObjectType, nodes};
 
 /// Adds what a utility statement, or a part of one, names and holds; false if the node is not known here.
@@ -176,6 +178,8 @@ fn change<'a>(walk: &mut Walk<'a>, node: Node<'a>, context: Context) -> bool {
             let relations = matches!(grant.objtype, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_SEQUENCE);
             if relations && grant.targtype == GrantTargetType::ACL_TARGET_OBJECT {
                 for relation in grant.objects() {
+                    // From PostgreSQL 18 on.
+                    walk.found.lock(as_written(Some(relation)), Lock::AccessShare);
                     walk.table(Some(relation));
                 }
             }

@@ -32,6 +32,7 @@ pub(super) fn facts(statement: Node<'_>, bytes: usize) -> Facts {
     like_params.retain(|number| seen.insert(*number));
     Facts {
         kind: kinds::of(statement),
+        transaction: kinds::transaction(statement),
         tables: tables.into_vec(),
         tables_read: tables_read.into_vec(),
         columns: columns.into_vec(),

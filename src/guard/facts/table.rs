@@ -15,6 +15,9 @@ fact_table! {
         /// `select`, `insert`, `update`, `delete`, `merge`, `copy`, `ddl`, `transaction`, `set`, `show`, `utility`,
         /// `unparsed`.
         always kind: Kind = Kind::Unparsed;
+        /// `begin` (also `START TRANSACTION`), `commit`, `rollback`, `savepoint`, `release savepoint`, `rollback to savepoint`,
+        /// `prepare transaction`, `commit prepared`, `rollback prepared`; empty of any other kind.
+        fact transaction: &'static str = "";
         /// Provably changes nothing: no data-modifying CTE, `INTO`, row lock, function not known to be harmless.
         always read_only: bool = false;
         /// Why it is not provably read-only: `insert`, `update`, `delete`, `merge`, `data-modifying with`, `select into`,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, ReadOptions, read};
-use crate::guard::Kind;
 use crate::guard::catalog::Catalog;
+use crate::guard::{Effects, Kind};
 
 /// Views that are looked behind, of one statement.
 const MAX_VIEWS: usize = 64;
@@ -16,7 +16,20 @@ pub(in crate::guard) fn with_views(statements: &mut [Facts], catalog: &Catalog) 
     for facts in statements {
         if facts.kind != Kind::Unparsed {
             look_behind(facts, catalog);
+            own_functions(facts, catalog);
         }
+    }
+}
+
+/// A name without a schema is taken for PostgreSQL's function of that name, which a server may not have yet (`gamma` is
+/// 18's) or not with these arguments: a volatile one of the database's own may do anything.
+fn own_functions(facts: &mut Facts, catalog: &Catalog) {
+    let called: Vec<_> =
+        facts.functions.iter().filter(|name| catalog.is_own_volatile(name)).cloned().collect();
+    for name in called {
+        facts.read_only = false;
+        add(&mut facts.not_read_only, &format!("function {name}"));
+        facts.effects = facts.effects.and(Effects::CALLS);
     }
 }
 
@@ -158,5 +171,25 @@ mod tests {
         assert!(facts.opaque && !facts.read_only, "{facts:?}");
         let broken = seen("SELECT 1 FROM v", &catalog(&[("v", "SELEC")]));
         assert!(broken.opaque && !broken.read_only);
+    }
+
+    #[test]
+    fn a_name_of_the_databases_own_volatile_function_proves_nothing() {
+        let functions = serde_json::json!({ "public.gamma": "volatile", "app.lower": "stable", "app.json_value": "volatile" });
+        let mut catalog: Catalog =
+            serde_json::from_value(serde_json::json!({ "functions": functions })).unwrap();
+        catalog.seal();
+        let read = |text: &str| {
+            let mut all = vec![facts(text)];
+            assert!(all[0].read_only, "{text}");
+            with_views(&mut all, &catalog);
+            all.remove(0)
+        };
+        let own = read("SELECT gamma(3)");
+        assert!(!own.read_only && own.effects.has(Effects::CALLS), "{own:?}");
+        assert_eq!(own.not_read_only, ["function gamma"]);
+        // Syntax since 17, a call of that function before.
+        assert_eq!(read("SELECT JSON_VALUE(a, 'x') FROM t").not_read_only, ["function json_value"]);
+        assert!(read("SELECT pg_catalog.gamma(3), lower(b), JSON_EXISTS(a, '$') FROM t").read_only);
     }
 }

@@ -274,6 +274,9 @@ impl<'a> Walk<'a> {
 
     /// The nodes under one that has no meaning of its own.
     fn below(&mut self, node: Node<'a>, context: Context) {
+        if let Some(name) = functions::was_a_call(node) {
+            self.found.functions.add_qualified(None, name);
+        }
         let context = if context.place.boolean { self.operand(context) } else { context };
         if !parse::children(node, |child| self.push(child, context)) {
             let effects = effects::of_statement(node, &mut self.found);
@@ -353,9 +356,14 @@ impl<'a> Walk<'a> {
     fn call(&mut self, call: &'a nodes::FuncCall, context: Context) {
         if let Some(function) = Qualified::of_list(call.funcname()) {
             if functions::is_written_as_call(call) {
+                // What a name tells it tells once. (A quoted name with a dot may look like another with a schema.)
+                let known = self.found.functions.len();
                 self.found.functions.add_qualified(function.schema, function.name);
-                self.found.calls(function);
-                self.found.calls |= !functions::is_stateless(function);
+                let fresh = self.found.functions.len() > known;
+                if fresh || function.name.contains('.') || function.schema.is_some() {
+                    self.found.calls(function);
+                    self.found.calls |= !functions::is_stateless(function);
+                }
             }
             let effects = functions::effects(function, call, &mut self.found);
             self.found.effects = self.found.effects.and(effects);

@@ -1,23 +1,41 @@
 //! What the planner says of a statement, as facts: `EXPLAIN (FORMAT JSON)` in, [`PlanFacts`] out. Pure: the text comes
 //! from whoever asked the server.
 //!
-//! `node.rs` is PostgreSQL's own tree, `read.rs` goes through it, `advice.rs` says which index would help, and
-//! `calibrate.rs` learns how long a unit of cost takes on each server.
+//! `node.rs` is PostgreSQL's own tree, `read.rs` goes through it, `advice.rs` says which index would help,
+//! `hypothetical.rs` what the planner must say of it first, and `calibrate.rs` learns how long a unit of cost takes on
+//! each server. `classes.rs` tells values apart that should not share a plan, `cache.rs` keeps what is known.
 
 mod advice;
 mod cache;
 mod calibrate;
+mod classes;
+mod hypothetical;
 mod node;
 mod read;
 #[cfg(test)]
 mod tests;
 
 pub use advice::{Advice, advise};
-pub use cache::{PlanKey, Planned, Plans, variant};
+pub use cache::{MOST_VARIANTS, PlanKey, Planned, Plans};
 pub use calibrate::{Calibration, Observed};
+pub use classes::{CUTS, Family, ValueClasses};
+pub use hypothetical::{forget, imagine, kept};
 pub use read::{Fault, Surroundings, read};
 
 use super::fact::fact_table;
+
+/// A plan as far as anybody asks: what it says, and the indexes that would make it better.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub facts: PlanFacts,
+    pub advice: Box<[Advice]>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { facts: PlanFacts::blank(), advice: Box::default() }
+    }
+}
 
 fact_table! {
     /// What the planner expects of the statement, with the client's own parameters, role and search path.
@@ -26,6 +44,9 @@ fact_table! {
     pub struct PlanFacts {
         /// Estimated total cost, in the planner's units.
         always total_cost: f64 = 0.0;
+        /// Part of it that is reading: tables, indexes, and what nested loops look up. The rest is joining, sorting and
+        /// aggregating.
+        always read_cost: f64 = 0.0;
         /// Estimated rows of the result; of a write, rows that it changes.
         always rows: u64 = 0;
         /// Estimated bytes of one row of the result.
@@ -47,6 +68,12 @@ fact_table! {
         always seq_scan_columns: Vec<String> = Vec::new();
         /// Share of its rows that this scan lets pass, 0 to 1; 1 without a filter. Unknown without a catalog.
         always seq_scan_share: Option<f64> = None;
+        /// Tables that are read from end to end though a filter lets less than a fifth of their rows pass. Empty without
+        /// a catalog.
+        always selective_scans: Vec<String> = Vec::new();
+        /// Tables that are read from end to end though the join above keeps less than a fifth of their rows. Empty
+        /// without a catalog.
+        always selective_joins: Vec<String> = Vec::new();
         /// Indexes that are read.
         always indexes: Vec<String> = Vec::new();
         /// Index scans that throw away most of what they read: `index on table`.

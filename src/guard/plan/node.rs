@@ -72,6 +72,29 @@ impl Node {
         if self.workers == 0 { 1.0 } else { workers + (1.0 - 0.3 * workers).max(0.0) }
     }
 
+    /// What all reading below it costs: of tables and indexes, and by the loops that look something up.
+    pub(super) fn read_cost(&self) -> f64 {
+        let mut work = vec![(self, 1.0)];
+        let mut cost = 0.0;
+        while let Some((node, share)) = work.pop() {
+            let looks_up =
+                node.kind == "Nested Loop" && node.input("Inner").is_some_and(super::read::is_parameterised);
+            // What is looked up and what a filter asks is in its own cost, as often as it runs.
+            let of_its_own = |child: &&Self| {
+                !(looks_up && child.relationship == "Inner") && child.relationship != "SubPlan"
+            };
+            let children: f64 = node.plans.iter().filter(of_its_own).map(|child| child.total_cost).sum();
+            if node.kind.contains("Scan") || looks_up {
+                cost += share * (node.total_cost - children).max(0.0);
+            }
+            // A limit leaves off early, and so does what is below it.
+            let stops = node.kind == "Limit" && children > 0.0;
+            let share = if stops { share * (node.total_cost / children).min(1.0) } else { share };
+            work.extend(node.plans.iter().filter(of_its_own).map(|child| (child, share)));
+        }
+        cost
+    }
+
     /// Its inputs: the outer (or only) and the inner one.
     pub(super) fn input(&self, relationship: &str) -> Option<&Self> {
         self.plans.iter().find(|plan| plan.relationship == relationship)

@@ -41,6 +41,8 @@ const MAX_BYTES: usize = 4 << 20;
 const WASTE: f64 = 50.0;
 /// Fewer rows thrown away are no waste.
 const WASTED_ROWS: f64 = 1000.0;
+/// A filter or join that lets more than this share of a table pass gains nothing from an index.
+pub(super) const SELECTIVE: f64 = 0.2;
 /// Bytes beside each row that a sort or hash keeps in memory.
 const ROW_OVERHEAD: f64 = 24.0;
 
@@ -56,6 +58,7 @@ pub fn read(json: &[u8], around: &Surroundings<'_>) -> Result<PlanFacts, Fault> 
     let Explained { plan, jit } = explained.into_iter().next().ok_or(Fault::Empty)?;
     let mut reader = Reader { around, facts: PlanFacts::blank(), scans: Vec::new() };
     reader.facts.total_cost = plan.total_cost;
+    reader.facts.read_cost = plan.read_cost().min(plan.total_cost);
     // A write yields nothing by itself; what it changes is what its input yields.
     let result = if plan.kind == "ModifyTable" { plan.plans.first().unwrap_or(&plan) } else { &plan };
     (reader.facts.rows, reader.facts.width) = (result.count(), whole(result.width));
@@ -69,8 +72,47 @@ struct Scan {
     table: String,
     rows: u64,
     passed: u64,
+    /// What the join above it leaves, if there is one.
+    kept: Option<f64>,
     known: bool,
     filter: Option<String>,
+}
+
+impl Scan {
+    fn share_of(&self, rows: f64) -> Option<f64> {
+        self.known.then(|| rows / self.rows.max(1) as f64)
+    }
+}
+
+/// A node, and what those above it make of it.
+#[derive(Clone, Copy)]
+struct Visit<'n> {
+    node: &'n Node,
+    /// Workers that run it at once.
+    times: f64,
+    /// Rows of the join that takes its rows.
+    kept: Option<f64>,
+    /// No more than so many of its first rows are wanted: a sort keeps only these.
+    bound: Option<f64>,
+}
+
+impl<'n> Visit<'n> {
+    fn below(self) -> impl Iterator<Item = Self> {
+        let kept = match self.node.kind.as_str() {
+            "Hash Join" | "Merge Join" | "Nested Loop" => Some(self.node.rows * self.times),
+            "Hash" | "Sort" | "Materialize" | "Gather" | "Gather Merge" => self.kept,
+            _ => None,
+        };
+        // As PostgreSQL's `ExecSetTupleBound` hands it down.
+        let bound = match self.node.kind.as_str() {
+            "Limit" => Some(self.node.rows),
+            "Gather" | "Gather Merge" | "Append" | "Merge Append" => self.bound,
+            "Result" | "Subquery Scan" if self.node.filter.is_none() => self.bound,
+            _ => None,
+        };
+        let times = self.times * self.node.divisor();
+        self.node.plans.iter().rev().map(move |node| Self { node, times, kept, bound })
+    }
 }
 
 struct Reader<'a> {
@@ -82,44 +124,44 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// With a stack of its own: a plan is as deep as its query.
     fn walk(&mut self, root: &Node) {
-        let mut work = vec![(root, 1.0)];
-        while let Some((node, times)) = work.pop() {
-            self.node(node, times);
-            let times = times * node.divisor();
-            work.extend(node.plans.iter().rev().map(|child| (child, times)));
+        let mut work = vec![Visit { node: root, times: 1.0, kept: None, bound: None }];
+        while let Some(visit) = work.pop() {
+            self.node(visit);
+            work.extend(visit.below());
         }
     }
 
-    /// `times`: workers that run it at once.
-    fn node(&mut self, node: &Node, times: f64) {
+    fn node(&mut self, visit: Visit<'_>) {
+        let node = visit.node;
         let facts = &mut self.facts;
         facts.nodes += 1;
         facts.workers += node.workers;
         facts.partitions_pruned += node.removed;
         facts.empty |= facts.nodes == 1 && node.one_time_filter.as_deref() == Some("false");
         match node.kind.as_str() {
-            "Seq Scan" => self.seq_scan(node, times),
+            "Seq Scan" => self.seq_scan(visit),
             "Index Scan" | "Index Only Scan" | "Bitmap Index Scan" => self.index_scan(node),
             "Bitmap Heap Scan" => self.bitmap_scan(node),
             "Nested Loop" => self.nested_loop(node),
-            "Sort" | "Incremental Sort" => self.spill("sort", node, 100),
-            "Hash" => self.spill("hash", node, self.around.hash_mem_percent),
+            "Sort" | "Incremental Sort" => self.spill("sort", node, visit.bound, 100),
+            "Hash" => self.spill("hash", node, None, self.around.hash_mem_percent),
             "Aggregate" if node.strategy == "Hashed" || node.strategy == "Mixed" => {
-                self.spill("aggregate", node, self.around.hash_mem_percent);
+                self.spill("aggregate", node, None, self.around.hash_mem_percent);
             }
-            "Materialize" => self.spill("materialize", node, 100),
+            "Materialize" => self.spill("materialize", node, None, 100),
             "Append" | "Merge Append" => self.append(node),
             _ => {}
         }
     }
 
-    fn seq_scan(&mut self, node: &Node, times: f64) {
+    fn seq_scan(&mut self, Visit { node, times, kept, .. }: Visit<'_>) {
         let Some(table) = node.table() else { return };
         let known =
             self.around.catalog.and_then(|catalog| catalog.table(&table)).and_then(|table| table.rows);
         let passed = whole(node.rows * times);
         let rows = known.unwrap_or(passed).max(passed);
-        self.scans.push(Scan { table, rows, passed, known: known.is_some(), filter: node.filter.clone() });
+        let filter = node.filter.clone();
+        self.scans.push(Scan { table, rows, passed, kept, known: known.is_some(), filter });
     }
 
     fn index_scan(&mut self, node: &Node) {
@@ -153,10 +195,11 @@ impl Reader<'_> {
         }
     }
 
-    fn spill(&mut self, what: &str, node: &Node, percent: u64) {
+    fn spill(&mut self, what: &str, node: &Node, bound: Option<f64>, percent: u64) {
         // What a hash or sort holds is what its input yields; an aggregate holds its groups.
         let held = if what == "aggregate" { node } else { node.plans.first().unwrap_or(node) };
-        let bytes = whole(held.rows * (held.width + ROW_OVERHEAD));
+        let rows = held.rows.min(bound.unwrap_or(f64::INFINITY));
+        let bytes = whole(rows * (held.width + ROW_OVERHEAD));
         if bytes > self.around.work_mem.saturating_mul(percent) / 100 {
             self.facts.spill_bytes = self.facts.spill_bytes.max(bytes);
             add(&mut self.facts.spills, what);
@@ -188,13 +231,19 @@ impl Reader<'_> {
     fn finish(mut self) -> PlanFacts {
         for scan in &self.scans {
             add(&mut self.facts.seq_scans, &scan.table);
+            let few = |rows: f64| scan.share_of(rows).is_some_and(|share| share < SELECTIVE);
+            if few(scan.passed as f64) {
+                add(&mut self.facts.selective_scans, &scan.table);
+            }
+            if scan.kept.is_some_and(few) {
+                add(&mut self.facts.selective_joins, &scan.table);
+            }
         }
         if let Some(largest) = self.scans.into_iter().reduce(|a, b| if b.rows > a.rows { b } else { a }) {
             self.facts.seq_scan_rows = largest.rows;
             self.facts.seq_scan_share = match &largest.filter {
                 None => Some(1.0),
-                Some(_) if largest.known => Some(largest.passed as f64 / largest.rows.max(1) as f64),
-                Some(_) => None,
+                Some(_) => largest.share_of(largest.passed as f64),
             };
             self.facts.seq_scan_columns = largest.filter.as_deref().map(columns_of).unwrap_or_default();
             self.facts.seq_scan_table = largest.table;
@@ -204,7 +253,7 @@ impl Reader<'_> {
 }
 
 /// The inner side of a nested loop that is looked up by an index for each outer row.
-fn is_parameterised(node: &Node) -> bool {
+pub(super) fn is_parameterised(node: &Node) -> bool {
     if node.index_cond.as_deref().is_some_and(names_another) {
         return true;
     }

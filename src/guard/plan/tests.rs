@@ -97,6 +97,21 @@ fn what_does_not_fit_into_memory_spills() {
 }
 
 #[test]
+fn a_sort_for_a_few_rows_keeps_only_these() {
+    let limited = |limit: u64, between: &str| {
+        facts(&format!(
+            r#"{{"Plan": {{"Node Type": "Limit", "Plan Rows": {limit}, "Plans": [{{"Node Type": "{between}", "Plan Rows": 200000,
+                "Parent Relationship": "Outer", "Plans": [{{"Node Type": "Sort", "Parent Relationship": "Outer",
+                "Plan Rows": 200000, "Plans": [{{"Node Type": "Seq Scan", "Parent Relationship": "Outer",
+                "Relation Name": "orders", "Plan Rows": 200000, "Plan Width": 21}}]}}]}}]}}}}"#
+        ))
+    };
+    assert!(limited(100, "Gather Merge").spills.is_empty());
+    assert_eq!(limited(100, "Unique").spills, ["sort"], "how many of the sorted rows it takes is not known");
+    assert_eq!(limited(150_000, "Gather Merge").spills, ["sort"]);
+}
+
+#[test]
 fn partitions_are_counted() {
     let member = |name: &str| {
         format!(
@@ -155,27 +170,98 @@ fn what_is_no_plan_is_an_error() {
     assert!(read(deep.as_bytes(), &around).is_err(), "no stack is spent on it");
 }
 
+fn cost(total_cost: f64) -> PlanFacts {
+    PlanFacts { total_cost, read_cost: total_cost, ..PlanFacts::blank() }
+}
+
+fn near(seconds: Option<f64>, expected: f64) -> bool {
+    (seconds.unwrap() / expected - 1.0).abs() < 0.05
+}
+
 #[test]
 fn costs_become_seconds_once_enough_was_seen() {
     let mut calibration = Calibration::default();
-    assert_eq!(calibration.expected_seconds(1, 1000.0), None);
+    assert_eq!(calibration.expected_seconds(1, &cost(1000.0)), None);
     for n in 0..30u64 {
-        let _ = calibration.observe(n, 1000.0, 0.01);
+        let _ = calibration.observe(n, &cost(1000.0), 0.01);
     }
-    let near = |seconds: Option<f64>, expected: f64| (seconds.unwrap() / expected - 1.0).abs() < 0.05;
-    assert!(near(calibration.expected_seconds(1, 1000.0), 0.01));
-    assert!(near(calibration.expected_seconds(999, 5000.0), 0.05), "a stranger takes the server's ratio");
-    // One that is far from the others keeps its own ratio.
-    assert_eq!(calibration.observe(7, 1000.0, 5.0), Observed::Surprise);
-    for _ in 0..30 {
-        let _ = calibration.observe(7, 1000.0, 5.0);
+    assert!(near(calibration.expected_seconds(1, &cost(1000.0)), 0.01));
+    assert!(
+        near(calibration.expected_seconds(999, &cost(5000.0)), 0.05),
+        "a stranger takes the server's ratio"
+    );
+    // One that is far from the others keeps its own ratio, and does not move theirs far however often it runs.
+    assert_eq!(calibration.observe(7, &cost(1000.0), 5.0), Observed::Surprise);
+    for _ in 0..300 {
+        let _ = calibration.observe(7, &cost(1000.0), 5.0);
     }
-    assert!(near(calibration.expected_seconds(7, 1000.0), 5.0));
-    assert_eq!(calibration.observe(7, 1000.0, 6.0), Observed::AsExpected);
+    assert!(near(calibration.expected_seconds(7, &cost(1000.0)), 5.0));
+    assert_eq!(calibration.observe(7, &cost(1000.0), 6.0), Observed::AsExpected);
+    assert!(calibration.expected_seconds(999, &cost(1000.0)).unwrap() < 0.02);
+    assert_eq!(
+        calibration.observe(10, &cost(10.0), 0.002),
+        Observed::AsExpected,
+        "twenty times 0.1 ms is nothing"
+    );
     for nonsense in [f64::NAN, 0.0, f64::INFINITY, -1.0] {
-        assert_eq!(calibration.observe(8, 1000.0, nonsense), Observed::AsExpected);
+        assert_eq!(calibration.observe(8, &cost(1000.0), nonsense), Observed::AsExpected);
+        let _ = calibration.observe(9, &cost(nonsense), 0.01);
     }
-    assert!(calibration.expected_seconds(8, 1000.0).is_some_and(f64::is_finite));
+    for of in [1000.0, f64::NAN, f64::INFINITY, -1.0] {
+        assert!(calibration.expected_seconds(1000, &cost(of)).is_none_or(|seconds| !seconds.is_nan()));
+    }
+}
+
+#[test]
+fn reading_and_working_have_rates_of_their_own() {
+    let mut calibration = Calibration::default();
+    let of =
+        |read: f64, work: f64| PlanFacts { total_cost: read + work, read_cost: read, ..PlanFacts::blank() };
+    // Here a unit of working takes ten times as long as one of reading.
+    let takes = |plan: &PlanFacts| plan.read_cost * 1e-6 + (plan.total_cost - plan.read_cost) * 1e-5;
+    for n in 0..40u64 {
+        let plan = of(1e5, f64::from(u32::try_from(n % 8).unwrap()) * 5e4);
+        let _ = calibration.observe(n, &plan, takes(&plan));
+    }
+    for plan in [of(2e5, 0.0), of(1e5, 1e5), of(0.0, 2e5)] {
+        let told = calibration.expected_seconds(999, &plan).unwrap() / takes(&plan);
+        assert!((0.7..1.4).contains(&told), "{told}");
+    }
+}
+
+#[test]
+fn a_stranger_is_like_those_that_cost_as_much() {
+    let mut calibration = Calibration::default();
+    for n in 0..200u64 {
+        let _ = calibration.observe(n, &cost(8.0), 1e-3);
+    }
+    for n in 200..210u64 {
+        let _ = calibration.observe(n, &cost(1e6), 10.0);
+    }
+    let told = calibration.expected_seconds(999, &cost(5e5)).unwrap();
+    assert!((4.0..8.0).contains(&told), "ten reports are heard among two hundred lookups: {told}");
+    // Only the latest fingerprints are asked; those that run now.
+    for n in 1000..2000u64 {
+        let _ = calibration.observe(n, &cost(1e6), 40.0);
+    }
+    assert!(near(calibration.expected_seconds(999, &cost(1e6)), 40.0));
+}
+
+#[test]
+fn reading_is_told_from_working() {
+    let scan = r#"{"Node Type": "Seq Scan", "Parent Relationship": "Outer", "Relation Name": "orders", "Total Cost": 4000.0,
+        "Plan Rows": 200000}"#;
+    let lookup = r#"{"Node Type": "Index Scan", "Parent Relationship": "Inner", "Relation Name": "customers",
+        "Index Name": "c", "Index Cond": "(id = o.customer)", "Total Cost": 0.5, "Plan Rows": 1}"#;
+    let joined = facts(&format!(
+        r#"{{"Plan": {{"Node Type": "Sort", "Total Cost": 130000.0, "Plans": [
+            {{"Node Type": "Nested Loop", "Parent Relationship": "Outer", "Total Cost": 110000.0, "Plan Rows": 200000,
+              "Plans": [{scan}, {lookup}]}}]}}}}"#
+    ));
+    assert!((joined.read_cost - 110_000.0).abs() < 1e-6, "{}", joined.read_cost);
+    let limited =
+        facts(&format!(r#"{{"Plan": {{"Node Type": "Limit", "Total Cost": 40.0, "Plans": [{scan}]}}}}"#));
+    assert!((limited.read_cost - 40.0).abs() < 1e-6, "{}", limited.read_cost);
 }
 
 #[test]
@@ -203,6 +289,42 @@ fn the_index_that_would_help_is_named_and_never_one_that_is_there() {
     ] {
         assert!(advice(sql, &scan).is_empty(), "{sql}");
     }
-    let all = PlanFacts { seq_scan_share: Some(0.9), ..scan };
+    let all = PlanFacts { seq_scan_share: Some(0.9), ..scan.clone() };
     assert!(advice("SELECT id FROM orders WHERE email <> 'a' AND state = 'open'", &all).is_empty());
+    // A join by a column: only where it keeps few, and no index begins with it.
+    let joined = |selective: bool| PlanFacts {
+        seq_scan_share: Some(1.0),
+        selective_joins: selective.then(|| "orders".to_owned()).into_iter().collect(),
+        ..scan.clone()
+    };
+    let by_state = "SELECT o.id FROM orders o JOIN states s ON s.name = o.state WHERE s.id = 7";
+    assert_eq!(advice(by_state, &joined(true)), ["CREATE INDEX CONCURRENTLY ON orders (state)"]);
+    assert!(advice(by_state, &joined(false)).is_empty());
+    let by_customer = "SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer WHERE c.name = 'x'";
+    assert!(advice(by_customer, &joined(true)).is_empty());
+}
+
+#[test]
+fn few_rows_of_a_scan_are_told_by_its_filter_or_by_the_join_above() {
+    let scan = |rows: u64, filter: &str| {
+        format!(
+            r#"{{"Node Type": "Seq Scan", "Parent Relationship": "Outer", "Relation Name": "orders", "Total Cost": 4000.0,
+                "Plan Rows": {rows}{filter}}}"#
+        )
+    };
+    let join = |rows: u64, scan: &str| {
+        facts(&format!(
+            r#"{{"Plan": {{"Node Type": "Sort", "Plan Rows": 1, "Plans": [{{"Node Type": "Hash Join", "Plan Rows": {rows},
+                "Parent Relationship": "Outer", "Plans": [{scan}, {{"Node Type": "Hash", "Parent Relationship": "Inner",
+                "Plan Rows": 5}}]}}]}}}}"#
+        ))
+    };
+    let few = join(2_000, &scan(200_000, ""));
+    assert!(few.selective_scans.is_empty() && few.selective_joins == ["orders"]);
+    assert!(join(150_000, &scan(200_000, "")).selective_joins.is_empty());
+    let filtered = join(2_000, &scan(2_000, r#", "Filter": "(state = 'open')""#));
+    assert_eq!(
+        (filtered.selective_scans, filtered.selective_joins),
+        (vec!["orders".into()], vec!["orders".into()])
+    );
 }

@@ -101,3 +101,13 @@ fn mistakes_of_a_list_are_told() {
     let broken = Source::new("seen.toml", "[[allowed]]\nfingerprint = 'xyz'\nuser = 'a'\ndatabase = 'b'\n");
     assert!(read_learned(&broken).unwrap_err()[0].to_string().contains("is no fingerprint"));
 }
+
+#[test]
+fn its_file_may_lie_among_the_policies() {
+    let list = "[[allowed]]\nfingerprint = '0123456789abcdef'\nuser = 'app'\ndatabase = 'shop'\n";
+    let policy = "[allow_list]\nmode = 'enforce'\nfile = 'seen.toml'\n";
+    let sources = [Source::new("d/p.toml", policy), Source::new("d/seen.toml", list)];
+    assert_eq!(Policies::load(&sources).unwrap().rules().len(), 1);
+    let mixed = format!("mode = 'observe'\n{list}");
+    assert!(Policies::load(&[Source::new("d/p.toml", mixed)]).is_err(), "a policy says nothing of the kind");
+}

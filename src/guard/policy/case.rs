@@ -143,6 +143,7 @@ pub fn run_case(policies: &Policies, case: &Case) -> Outcome {
         who: Some(client_key(&case.class.user, &case.class.application, "")),
         params: params.as_deref(),
         plan: case.plan.as_ref(),
+        advice: None,
     };
     let evaluation = evaluate(policies, &case.class, case.sql.as_bytes(), &GuardLimits::default(), &around);
     let judgement = with_params(&evaluation.judgement, params.as_deref().unwrap_or_default());

@@ -79,6 +79,9 @@ impl Reads {
     pub(super) fn has(&self, root: &str, field: &str) -> bool {
         self.fields.iter().any(|(of, name)| *of == root && *name == field)
     }
+    pub(super) fn any(&self, is: impl Fn(&str, &str) -> bool) -> bool {
+        self.fields.iter().any(|(root, field)| is(root, field))
+    }
     pub(super) fn insert(&mut self, root: &'static str, field: &'static str) {
         self.fields.insert((root, field));
     }

@@ -34,56 +34,29 @@ pub(super) struct Root {
     pub(super) get: for<'a> fn(&Subject<'a>, usize) -> fact::Value<'a>,
 }
 
+/// A root whose fields are those of a table: its facts of a subject, and whether those of what was parsed are known.
+macro_rules! root {
+    ($name:literal, $about:literal, $table:ty, |$of:ident| $facts:expr, $parsed:expr) => {
+        Root {
+            name: $name,
+            about: $about,
+            sheet: || sheet(<$table>::FIELDS),
+            fields: || typed(<$table>::FIELDS),
+            values: |$of, reads| values(<$table>::FIELDS, $facts, $parsed, reads),
+            get: |$of, at| get(<$table>::FIELDS, at, $facts, $parsed),
+        }
+    };
+}
+
 /// All of them. `query` holds the facts of the statement.
+#[rustfmt::skip]
 pub(super) const ROOTS: &[Root] = &[
-    Root {
-        name: "query",
-        about: "What the statement is, from its text alone.",
-        sheet: || sheet(Facts::FIELDS),
-        fields: || typed(Facts::FIELDS),
-        values: |of, reads| values(Facts::FIELDS, Some(of.facts), of.facts.kind != Kind::Unparsed, reads),
-        get: |of, at| get(Facts::FIELDS, at, Some(of.facts), of.facts.kind != Kind::Unparsed),
-    },
-    Root {
-        name: "client",
-        about: "Who asks.",
-        sheet: || sheet(ClientFacts::FIELDS),
-        fields: || typed(ClientFacts::FIELDS),
-        values: |of, reads| values(ClientFacts::FIELDS, Some(of.client), true, reads),
-        get: |of, at| get(ClientFacts::FIELDS, at, Some(of.client), true),
-    },
-    Root {
-        name: "session",
-        about: "What the session did before this statement. A rule that reads it is asked at every run.",
-        sheet: || sheet(SessionFacts::FIELDS),
-        fields: || typed(SessionFacts::FIELDS),
-        values: |of, reads| values(SessionFacts::FIELDS, of.around.session, true, reads),
-        get: |of, at| get(SessionFacts::FIELDS, at, of.around.session, true),
-    },
-    Root {
-        name: "time",
-        about: "When it is, in the zone the rule names. A rule that reads it is asked at every run.",
-        sheet: || sheet(TimeFacts::FIELDS),
-        fields: || typed(TimeFacts::FIELDS),
-        values: |of, reads| values(TimeFacts::FIELDS, of.around.time, true, reads),
-        get: |of, at| get(TimeFacts::FIELDS, at, of.around.time, true),
-    },
-    Root {
-        name: "plan",
-        about: "What the planner expects. A rule that reads it is asked at every run. Unknown while it was not asked, or did not answer in time.",
-        sheet: || sheet(PlanFacts::FIELDS),
-        fields: || typed(PlanFacts::FIELDS),
-        values: |of, reads| values(PlanFacts::FIELDS, of.around.plan, true, reads),
-        get: |of, at| get(PlanFacts::FIELDS, at, of.around.plan, true),
-    },
-    Root {
-        name: "catalog",
-        about: "What the catalog says of the statement's tables together. Unknown without a catalog, and of tables it does not have.",
-        sheet: || sheet(CatalogFacts::FIELDS),
-        fields: || typed(CatalogFacts::FIELDS),
-        values: |of, reads| values(CatalogFacts::FIELDS, of.known, true, reads),
-        get: |of, at| get(CatalogFacts::FIELDS, at, of.known, true),
-    },
+    root!("query", "What the statement is, from its text alone.", Facts, |of| Some(of.facts), of.facts.kind != Kind::Unparsed),
+    root!("client", "Who asks.", ClientFacts, |of| Some(of.client), true),
+    root!("session", "What the session did before this statement. A rule that reads it is asked at every run.", SessionFacts, |of| of.around.session, true),
+    root!("time", "When it is, in the zone the rule names. A rule that reads it is asked at every run.", TimeFacts, |of| of.around.time, true),
+    root!("plan", "What the planner expects. A rule that reads it is asked at every run. Unknown while it was not asked, or did not answer in time.", PlanFacts, |of| of.around.plan, true),
+    root!("catalog", "What the catalog says of the statement's tables together. Unknown without a catalog, and of tables it does not have.", CatalogFacts, |of| of.known, true),
     Root {
         name: "params",
         about: "What is bound to `$1`, `$2`, …. A rule that reads it is asked at every run. Unknown where one of them is NULL or was sent in binary.",

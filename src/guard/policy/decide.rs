@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::condition::{Answer, context, show};
+use super::condition::{Answer, Condition, context, show};
 use super::decision::{Candidate, Decision, Match};
 use super::model::{Act, Policies, Rule};
 use super::select::Selected;
@@ -49,6 +49,10 @@ pub(in crate::guard) fn decide_when(
     let mut decision = Decision::default();
     let mut matched = vec![false; policies.rules.len()];
     for (at, facts) in statements.iter().enumerate() {
+        // The rules have said already what they say of the same statement.
+        if at.checked_sub(1).and_then(|before| statements.get(before)) == Some(facts) {
+            continue;
+        }
         let subject = Subject { facts, client, around, known: known.get(at) };
         let mut asking = Asking::new(&policies.env, &policies.reads);
         for (index, rule) in policies.rules.iter().enumerate() {
@@ -103,8 +107,9 @@ impl<'e> Asking<'e> {
         if rule.is_list || rule.is_foreign_to(subject.facts) {
             return Outcome::Silent;
         }
-        let needs_time = rule.reads_time() && subject.around.time.is_none();
-        let time = subject.around.now.filter(|_| needs_time);
+        // Ahead of a run there is no time, and most rules are asked then.
+        let now = subject.around.now.filter(|_| subject.around.time.is_none());
+        let time = now.filter(|_| rule.reads_time());
         let time = time.and_then(|now| TimeFacts::at(now, &rule.schedule.zone));
         let told = subject.around.time;
         let around = Circumstances { time: time.as_ref().or(told), ..*subject.around };
@@ -132,11 +137,12 @@ impl<'e> Asking<'e> {
             }
         }
         let met = self.condition(rule, subject, told);
-        let waits = rule.when.as_ref().is_some_and(|condition| {
+        let waits = || {
             // What is known already may decide alone; `has(…)` would take what is not known yet for an answer.
-            condition.reads.is_live() && (met == Answer::Unknown || condition.reads.tests)
-        });
-        if ahead && waits {
+            let open = |condition: &Condition| met == Answer::Unknown || condition.reads.tests;
+            rule.when.as_ref().is_some_and(|condition| open(condition) && condition.reads.is_live())
+        };
+        if ahead && waits() {
             return Outcome::Later;
         }
         match narrowed.and(scheduled).and(met) {

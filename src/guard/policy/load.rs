@@ -14,13 +14,13 @@ use super::load_actions::{act, limit, set, sqlstate, template};
 use super::load_rewrite::rewrite;
 use super::load_schedule::{schedule, zone};
 use super::load_select::selectors;
-use super::model::{Act, Policies, Rule};
+use super::model::{Act, PlanAsk, Policies, Rule};
 use crate::document::{Problem, Problems, Source, closest, entry, short, string, tables, wrong_type};
 use crate::guard::rules::{Given, OptType, Options};
 use crate::guard::{Lanes, rules};
 
 /// What may stand in a rule.
-pub const RULE_KEYS: [&str; 22] = [
+pub const RULE_KEYS: [&str; 23] = [
     "name",
     "finds",
     "with",
@@ -43,6 +43,7 @@ pub const RULE_KEYS: [&str; 22] = [
     "mode",
     "sqlstate",
     "on_unknown",
+    "plan",
 ];
 /// Names become metric labels and stand in every error.
 const MAX_NAME: usize = 63;
@@ -103,14 +104,10 @@ impl Policies {
             reads.add(&condition.reads);
         }
         loader.rules.iter().for_each(|rule| reads.add(&rule.shows));
-        let selectors = loader.rules.iter().flat_map(|rule| rule.only.iter().chain(&rule.unless));
-        let reads_application = reads.has("client", "application")
-            || selectors.into_iter().any(|selector| selector.applications.is_some());
         Ok(Self {
             rules: loader.rules.into_iter().map(Arc::new).collect(),
             env: loader.env,
             reads,
-            reads_application,
             allow_list: loader.allow_list,
             lanes: loader.lanes,
         })
@@ -131,14 +128,19 @@ impl Loader {
         let mut problems = Problems::new(source);
         let document = problems.parse(&source.text);
         let top = document.get_ref();
-        problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone", "allow_list"], |key| {
+        // What an allow-list has learned may lie beside the policies of a directory. It is read where it is named.
+        if entry(top, "allowed").is_some() && top.len() == 1 {
+            return problems.finish();
+        }
+        problems.refuse_unknown_keys(top, "key", &["rule", "mode", "zone", "plan", "allow_list"], |key| {
             RULE_KEYS.contains(&key).then(|| format!("`{key}` stands in a [[rule]]"))
         });
         let enforced = mode(top, &mut problems).unwrap_or(true);
         let zone = zone(top, &mut problems).unwrap_or(jiff::tz::TimeZone::UTC);
+        let plan = plan(top, &mut problems);
         let file: Arc<str> = source.name.rsplit('/').next().unwrap_or(&source.name).into();
         for (span, table) in tables(top, "rule", &mut problems) {
-            if let Some(rule) = self.rule(span, table, &file, (enforced, &zone), &mut problems) {
+            if let Some(rule) = self.rule(span, table, &file, (enforced, &zone, plan), &mut problems) {
                 self.rules.push(rule);
             }
         }
@@ -175,6 +177,7 @@ impl Loader {
             match_unknown: false,
             limit: None,
             set: Box::default(),
+            plan: None,
             rewrite: None,
             schedule: Default::default(),
         });
@@ -187,7 +190,7 @@ impl Loader {
         span: Range<usize>,
         table: &DeTable<'_>,
         file: &Arc<str>,
-        (enforced, zone): (bool, &jiff::tz::TimeZone),
+        (enforced, zone, asked): (bool, &jiff::tz::TimeZone, Option<PlanAsk>),
         problems: &mut Problems,
     ) -> Option<Rule> {
         problems.refuse_unknown_keys(table, "key of a rule", &RULE_KEYS, |_| None);
@@ -243,6 +246,7 @@ impl Loader {
             match_unknown,
             limit,
             set,
+            plan: plan(table, problems).or(asked),
             rewrite,
             schedule,
         })
@@ -380,6 +384,12 @@ pub(super) fn choice(
 }
 
 /// True to enforce.
+/// When the plan is asked for.
+fn plan(table: &DeTable<'_>, problems: &mut Problems) -> Option<PlanAsk> {
+    let asks = choice(table, "plan", &["inline", "background"], problems)?;
+    Some(if asks == 0 { PlanAsk::Inline } else { PlanAsk::Background })
+}
+
 fn mode(table: &DeTable<'_>, problems: &mut Problems) -> Option<bool> {
     choice(table, "mode", &["enforce", "observe"], problems).map(|at| at == 0)
 }

@@ -36,9 +36,9 @@ pub use case_load::{CASE_KEYS, EXPECTED_ACTIONS, LIMIT_KEYS, load_cases, load_ca
 pub use decide::decide;
 pub(super) use decide::{Asked, catalog_facts, decide_by_list, decide_when};
 pub use decision::{Decision, Match};
-pub use live::{Live, settle};
+pub use live::{Live, settle, settle_by_plan};
 pub use load::RULE_KEYS;
-pub use model::{Act, Policies, Rule, RuleLimit};
+pub use model::{Act, PlanAsk, Policies, Rule, RuleLimit};
 pub use packs::{PACKS, Pack};
 pub(super) use rewrite::Text;
 
@@ -68,5 +68,7 @@ mod tests;
 mod rewrite_tests;
 #[cfg(test)]
 mod allow_tests;
+#[cfg(test)]
+mod needs_tests;
 #[cfg(test)]
 mod properties;

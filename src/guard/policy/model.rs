@@ -70,6 +70,15 @@ impl std::fmt::Display for RuleLimit {
     }
 }
 
+/// When the plan of a statement is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanAsk {
+    /// The statement waits for it.
+    Inline,
+    /// It is asked for beside it; until it is there the plan is unknown.
+    Background,
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -100,6 +109,8 @@ pub struct Rule {
     pub limit: Option<RuleLimit>,
     /// Settings in force for the statement, in the words of `SET`.
     pub set: Box<[(Box<str>, Box<str>)]>,
+    /// When the plan it reads is asked for; `None`: as the settings say.
+    pub(super) plan: Option<PlanAsk>,
     /// How it changes the statement.
     pub(super) rewrite: Option<Rewrite>,
     /// When, and for which share of the clients, it holds.
@@ -147,14 +158,19 @@ impl Rule {
         self.reads_root("time")
     }
 
-    /// Its detector, its condition or its words read a field of that root.
+    /// Its detector, its condition, its words, or what it is narrowed to read such a fact.
+    fn reads(&self, is: impl Fn(&str, &str) -> bool) -> bool {
+        let of_detector = self.finds.into_iter().flat_map(|detector| detector.reads);
+        let mut of_detector = of_detector.filter_map(|fact| fact.split_once('.'));
+        let mut of_cel = self.when.iter().map(|condition| &condition.reads).chain([&self.shows]);
+        of_detector.any(|(root, field)| is(root, field))
+            || of_cel.any(|reads| reads.any(&is))
+            || self.only.iter().chain(&self.unless).any(|selector| selector.reads(&is))
+    }
+
+    /// It reads a field of that root.
     pub(super) fn reads_root(&self, root: &str) -> bool {
-        let of_detector = |detector: &&Detector| {
-            detector.reads.iter().any(|fact| fact.split_once('.').is_some_and(|(of, _)| of == root))
-        };
-        self.finds.as_ref().is_some_and(of_detector)
-            || self.when.as_ref().is_some_and(|condition| condition.reads.has_root(root))
-            || self.shows.has_root(root)
+        self.reads(|of, _| of == root)
     }
 
     /// It must be asked at every run: its words change, or whether it matches.
@@ -169,7 +185,6 @@ pub struct Policies {
     pub(super) env: Arc<cel::Env>,
     /// All that any condition reads.
     pub(super) reads: Reads,
-    pub(super) reads_application: bool,
     /// And the index of its rule.
     pub(super) allow_list: Option<(AllowList, u32)>,
     /// Those that rules may name.
@@ -210,7 +225,7 @@ impl Policies {
     /// A verdict may depend on `application_name`. If not, leave it out of [`crate::guard::Class`].
     #[must_use]
     pub fn reads_application(&self) -> bool {
-        self.reads_application
+        self.reads_fact("client", "application")
     }
 
     /// [`crate::guard::Circumstances::session`] is read.
@@ -222,11 +237,7 @@ impl Policies {
     /// A field of the session is read: `repeats`.
     #[must_use]
     pub fn reads_session_fact(&self, field: &str) -> bool {
-        let whole = format!("session.{field}");
-        self.rules.iter().any(|rule| {
-            rule.finds.is_some_and(|detector| detector.reads.contains(&whole.as_str()))
-                || rule.when.as_ref().is_some_and(|condition| condition.reads.has("session", field))
-        })
+        self.reads_fact("session", field)
     }
 
     /// [`crate::guard::Circumstances::now`] is read.
@@ -276,27 +287,22 @@ impl Policies {
 
     /// The literals of a text that a verdict may depend on.
     pub(in crate::guard) fn reads_literals(&self) -> Wanted {
-        let any = |facts: &[&str]| facts.iter().any(|fact| self.reads_fact(fact));
+        let any = |facts: &[&str]| facts.iter().any(|fact| self.reads_fact("query", fact));
         Wanted { bounds: any(&["limit", "offset"]), constants: any(&["always_true", "tautology"]) }
     }
 
     /// A verdict may depend on the length of the text, so that texts of one shape may differ in it.
     pub(in crate::guard) fn reads_bytes(&self) -> bool {
-        self.reads_fact("bytes")
+        self.reads_fact("query", "bytes")
     }
 
     /// A verdict may depend on the comments of the text, which are no part of its shape.
     pub(in crate::guard) fn reads_comments(&self) -> bool {
-        ["comments", "trailing_comment", "tags"].iter().any(|fact| self.reads_fact(fact))
+        ["comments", "trailing_comment", "tags"].iter().any(|fact| self.reads_fact("query", fact))
     }
 
-    /// A condition or a detector reads this fact of the statement.
-    fn reads_fact(&self, fact: &str) -> bool {
-        let of_query = |read: &str| read.strip_prefix("query.") == Some(fact);
-        self.reads.has("query", fact)
-            || self
-                .rules
-                .iter()
-                .any(|rule| rule.finds.is_some_and(|finds| finds.reads.iter().any(|read| of_query(read))))
+    /// Some rule reads this fact, in whatever part of it.
+    fn reads_fact(&self, root: &str, field: &str) -> bool {
+        self.rules.iter().any(|rule| rule.reads(|of, name| of == root && name == field))
     }
 }

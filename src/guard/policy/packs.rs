@@ -34,6 +34,9 @@ packs! {
     "injection": "shapes of statements that only somebody else says through an application",
     "agent": "SQL written by a machine: it may look, at a bounded number of rows",
     "ddl-safety": "definitions on tables that are in use: no long locks, no surprises",
+    "migrations": "how definitions are written: types one regrets, steps that cannot be run again",
+    "sessions": "transactions left open, the same lookup again and again, servers held",
+    "planner": "what only the planner knows: whole tables read, products, spills, costs",
     "tenant": "no statement without the tenant it is about; a pattern to copy",
     "ownership": "each service writes its own tables only; a pattern to copy",
 }
@@ -84,6 +87,43 @@ mod tests {
             }
             assert!(cases.iter().any(|case| case.expects_nothing()), "{}", pack.name);
         }
+    }
+
+    /// Detectors that no pack has a use for, and why.
+    const IN_NO_PACK: &[(&str, &str)] =
+        &[("adding-field-with-default", "table-rewrite finds the same column, and others, in ddl-safety")];
+
+    #[test]
+    fn every_detector_stands_in_a_pack_or_has_a_reason() {
+        let used: Vec<&str> = PACKS
+            .iter()
+            .flat_map(|pack| {
+                let policies = Policies::load(&[pack.source()]).unwrap();
+                let found = policies.rules().iter().filter_map(|rule| rule.finds.map(|finds| finds.name));
+                found.collect::<Vec<_>>()
+            })
+            .collect();
+        for detector in crate::guard::rules::detectors() {
+            let excused = IN_NO_PACK.iter().any(|(name, _)| *name == detector.name);
+            assert!(
+                used.contains(&detector.name) != excused,
+                "{}: in a pack with cases beside it, or in this list with a reason",
+                detector.name
+            );
+        }
+        for (name, _) in IN_NO_PACK {
+            assert!(crate::guard::rules::find(name).is_some_and(|found| found.name == *name), "{name}");
+        }
+    }
+
+    /// What nobody asked for must not stop an application that works, nor fill its log.
+    #[test]
+    fn the_baseline_is_calm() {
+        let policies = Policies::load(&[PACKS[0].source()]).unwrap();
+        assert!(PACKS[0].name == "baseline" && policies.rules().len() <= 5);
+        let needs = crate::guard::needs::Needs::of(&policies);
+        assert_eq!(needs, crate::guard::needs::Needs::default(), "asked once a text, and never again");
+        assert!(!policies.reads_plan());
     }
 
     #[test]

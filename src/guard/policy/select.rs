@@ -95,6 +95,14 @@ pub(super) enum Selected {
 }
 
 impl Selector {
+    /// It goes by such a fact.
+    pub(super) fn reads(&self, is: impl Fn(&str, &str) -> bool) -> bool {
+        (self.users.is_some() && is("client", "user"))
+            || (self.databases.is_some() && is("client", "database"))
+            || (self.applications.is_some() && is("client", "application"))
+            || (self.tables.is_some() && is("query", "tables"))
+    }
+
     fn selects_client(&self, client: &ClientFacts) -> bool {
         let among = |list: &Option<Vec<Glob>>, name: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|glob| glob.matches(name)))

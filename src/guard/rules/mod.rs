@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::{Kind, Subject};
 
 mod ddl;
+mod names;
 mod options;
 mod plan;
 mod reads;
@@ -47,6 +48,12 @@ pub struct Detector {
 }
 
 impl Detector {
+    /// One that finds nothing, for tests of what follows from what a detector reads.
+    #[cfg(test)]
+    pub(in crate::guard) fn that_reads(reads: &'static [&'static str]) -> Self {
+        Self { name: "x", aliases: &[], family: "", reads, options: &[], check: |_, _| None, source: "" }
+    }
+
     /// Its documentation, Markdown: the `//!` lines of its file.
     #[must_use]
     pub fn documentation(&self) -> String {
@@ -146,6 +153,47 @@ fn tables(facts: &Facts, nothing: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Who knows squawk's rules, or says what is meant in plain words, finds the detector.
+    #[test]
+    fn the_catalogue_is_complete() {
+        #[rustfmt::skip]
+        let plain = [
+            "select-star", "wide-row-select", "leading-wildcard-like", "regex-scan", "function-over-indexed-column",
+            "implicit-cast-on-column", "cross-join", "too-many-joins", "unbounded-select", "deep-offset",
+            "huge-in-list", "order-by-random", "not-in-subquery", "or-across-columns", "count-star-of-big-table",
+            "select-for-update-without-limit", "missing-required-predicate", "analytics-shape", "lock-heavy-read",
+            "write-without-where", "write-with-always-true-where", "write-without-key", "bulk-write-without-limit",
+            "insert-without-columns", "multi-row-insert-too-large", "truncate", "update-of-key",
+            "foreign-table-write", "table-rewrite", "add-column-with-volatile-default", "set-not-null",
+            "add-foreign-key-without-not-valid", "add-check-without-not-valid",
+            "create-index-without-concurrently", "drop-index-without-concurrently", "rename-column",
+            "rename-table", "change-column-type", "drop-column", "drop-table", "drop-database",
+            "lock-without-lock-timeout", "vacuum-full", "cluster", "maintenance-in-working-hours",
+            "ddl-in-long-transaction", "stacked-statements", "tautology-predicate", "comment-truncation",
+            "server-file-access", "dangerous-function", "catalog-snooping", "role-or-privilege-change",
+            "set-of-forbidden-setting", "union-injection", "transaction-left-open", "repeated-lookup", "idle-pin",
+        ];
+        // Two of its list are errors of PostgreSQL's own: syntax-error, ban-duplicate-column-assignments.
+        #[rustfmt::skip]
+        let squawk = [
+            "adding-field-with-default", "adding-foreign-key-constraint", "adding-not-nullable-field",
+            "adding-required-field", "adding-serial-primary-key-field", "ban-alter-domain-with-add-constraint",
+            "ban-char-field", "ban-concurrent-index-creation-in-transaction", "ban-create-domain-with-constraint",
+            "ban-drop-column", "ban-drop-database", "ban-drop-not-null", "ban-drop-table", "ban-truncate-cascade",
+            "ban-uncommitted-transaction", "changing-column-type", "constraint-missing-not-valid",
+            "disallowed-unique-constraint", "identifier-too-long", "prefer-bigint-over-int",
+            "prefer-bigint-over-smallint", "prefer-identity", "prefer-repack", "prefer-robust-stmts",
+            "prefer-text-field", "prefer-timestamptz", "renaming-column", "renaming-table",
+            "require-concurrent-index-creation", "require-concurrent-index-deletion",
+            "require-concurrent-partition-detach", "require-concurrent-reindex", "require-enum-value-ordering",
+            "require-lock-timeout", "require-statement-timeout", "require-table-schema",
+            "require-timeout-settings", "transaction-nesting",
+        ];
+        let missing: Vec<&str> =
+            plain.into_iter().chain(squawk).filter(|name| find(name).is_none()).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
     #[test]
     fn every_detector_has_its_name_its_headings_and_real_facts() {
         let mut names: Vec<&str> = detectors()
@@ -169,6 +217,20 @@ mod tests {
             );
             for fact in detector.reads {
                 assert!(crate::guard::policy::is_fact(fact), "{}: {fact}", detector.name);
+            }
+            let code = detector.source.split("#[cfg(test)]").next().unwrap_or_default();
+            for (root, field) in crate::guard::policy::facts() {
+                let called = match root {
+                    "query" => "facts",
+                    "catalog" => "known",
+                    root => root,
+                };
+                let used = code.match_indices(&format!("{called}.{field}")).any(|(at, found)| {
+                    let next = code[at + found.len()..].chars().next();
+                    !next.is_some_and(|next| next.is_alphanumeric() || next == '_' || next == '(')
+                });
+                let fact = format!("{root}.{field}");
+                assert!(!used || detector.reads.contains(&fact.as_str()), "{} reads {fact}", detector.name);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexer::{Kind, Lexer, gaps, line_end};
+use super::lexer::{Kind, Lexer, gaps, line_end, may_hold_comment};
 
 /// What the comments of a text tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(in crate::guard) struct Comments<'a> {
 /// The comments of a text; none where the lexer refuses it.
 pub(in crate::guard) fn comments(text: &[u8], standard_conforming_strings: bool) -> Comments<'_> {
     let mut found = Comments::default();
-    if !text.windows(2).any(|pair| matches!(pair, b"--" | b"/*")) {
+    if !may_hold_comment(text) {
         return found;
     }
     let mut lexer = Lexer::new(text, standard_conforming_strings);

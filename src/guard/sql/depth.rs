@@ -6,6 +6,7 @@
 //! overflow a 2 MiB thread stack and end the process. So a text is refused before the grammar sees it.
 
 use super::Refusal;
+use super::effort::Effort;
 use super::lexer::{Kind, Lexer, Token};
 
 /// Most parentheses, brackets and CASEs open at once.
@@ -14,12 +15,15 @@ pub(crate) const MAX_NESTING: u32 = 1_000;
 /// PostgreSQL's own limit (`max_stack_depth` of 2 MB) is reached near 7,000.
 pub(crate) const MAX_DEPTH: u32 = 4_000;
 
-/// Refuses what is nested too deeply or would be after parsing.
+/// Refuses what is nested too deeply or would be after parsing, and what is too much.
 pub(crate) fn check(text: &[u8], standard_conforming_strings: bool) -> Result<(), Refusal> {
     let mut lexer = Lexer::new(text, standard_conforming_strings);
     let mut depth = Depth { open: Vec::new(), top: Level::default(), below: 0 };
+    let mut effort = Effort::default();
     while let Some(token) = lexer.next()? {
         depth.token(text, token)?;
+        let bytes = text.get(token.start..token.end).unwrap_or_default();
+        effort.token(token.kind, bytes, token.start)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! term: the last `WHERE`, `AND`, `OR` and their like. Rather too many are taken than too few.
 
 use super::lexer::{Kind, Token};
+use super::words::{self, packed_end};
 
 /// The literals that are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,16 +76,16 @@ impl<'a> Extras<'a> {
         }
     }
 
-    /// A token, and its word in lower case if it is one. False: only the grammar can tell what it means.
+    /// A token, and what was written of it: a word stands there in lower case. False: only the grammar can tell what it
+    /// means.
     #[inline]
-    pub(super) fn token(&mut self, text: &[u8], token: Token, word: &[u8]) -> bool {
+    pub(super) fn token(&mut self, token: Token, bytes: &[u8], written: &[u8]) -> bool {
         let dot = std::mem::take(&mut self.dot);
         let closed = std::mem::take(&mut self.closed);
         let distinct = std::mem::take(&mut self.distinct);
-        let bytes = text.get(token.start..token.end).unwrap_or_default();
         match token.kind {
             Kind::Word if dot => {}
-            Kind::Word => self.word(word, distinct),
+            Kind::Word => self.word(written, bytes.len(), distinct),
             Kind::Quoted | Kind::UnicodeQuoted if dot => {}
             Kind::Quoted | Kind::UnicodeQuoted => self.name(),
             Kind::Punct(b'.') => self.dot = true,
@@ -173,10 +174,14 @@ impl<'a> Extras<'a> {
         }
     }
 
-    fn word(&mut self, word: &[u8], distinct: bool) {
-        match word {
-            b"where" | b"on" | b"having" | b"when" | b"or" | b"select" => self.begin(self.wanted.constants),
-            b"and" => {
+    /// The word that was written last, of so many bytes.
+    fn word(&mut self, written: &[u8], len: usize, distinct: bool) {
+        match packed_end(written, len) {
+            0 => self.long_word(written.get(written.len().saturating_sub(len)..).unwrap_or_default()),
+            words::WHERE | words::ON | words::HAVING | words::WHEN | words::OR | words::SELECT => {
+                self.begin(self.wanted.constants)
+            }
+            words::AND => {
                 let at = self.waiting.checked_sub(1).and_then(|at| self.betweens.get(at));
                 if at == Some(&self.depth) {
                     self.settle();
@@ -185,32 +190,63 @@ impl<'a> Extras<'a> {
                     self.begin(self.wanted.constants);
                 }
             }
-            b"limit" | b"offset" | b"fetch" => self.begin(self.wanted.bounds),
-            b"between" => {
+            words::LIMIT | words::OFFSET | words::FETCH => self.begin(self.wanted.bounds),
+            words::BETWEEN => {
                 self.settle();
                 if let Some(place) = self.betweens.get_mut(self.waiting) {
                     *place = self.depth;
                     self.waiting += 1;
                 }
             }
-            b"from" if distinct => self.settle(),
-            b"from" | b"set" | b"values" | b"by" | b"returning" => {
+            words::FROM if distinct => self.settle(),
+            words::FROM | words::SET | words::VALUES | words::BY => {
                 self.settle();
                 self.named();
             }
-            b"as" => {
+            words::AS => {
                 self.settle();
                 self.in_type = true;
             }
-            b"distinct" => {
+            words::DISTINCT => {
                 self.settle();
                 self.distinct = true;
             }
-            b"not" | b"true" | b"false" | b"null" | b"is" | b"in" | b"like" | b"ilike" | b"exists"
-            | b"all" | b"cast" | b"isnull" | b"notnull" | b"unknown" | b"symmetric" | b"asymmetric"
-            | b"first" | b"next" | b"row" | b"rows" | b"only" => self.settle(),
+            words::NOT
+            | words::TRUE
+            | words::FALSE
+            | words::NULL
+            | words::IS
+            | words::IN
+            | words::LIKE
+            | words::ILIKE
+            | words::EXISTS
+            | words::ALL
+            | words::CAST
+            | words::ISNULL
+            | words::NOTNULL
+            | words::UNKNOWN
+            | words::FIRST
+            | words::NEXT
+            | words::ROW
+            | words::ROWS
+            | words::ONLY => {
+                self.settle();
+            }
             // The second word of a type.
-            b"precision" | b"varying" if self.pending => {}
+            words::VARYING if self.pending => {}
+            _ => self.name(),
+        }
+    }
+
+    /// Of more than eight bytes.
+    fn long_word(&mut self, word: &[u8]) {
+        match word {
+            b"returning" => {
+                self.settle();
+                self.named();
+            }
+            b"symmetric" | b"asymmetric" => self.settle(),
+            b"precision" if self.pending => {}
             _ => self.name(),
         }
     }

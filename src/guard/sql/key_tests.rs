@@ -126,3 +126,81 @@ fn conditions() -> impl Strategy<Value = (String, String)> {
         )
     })
 }
+
+/// Statements to break and to put other literals into, as the fuzzer of `fuzz/` does without end.
+const SEEDS: &[&str] = &[
+    "SELECT a, count(*) FROM t WHERE id = 5 AND b LIKE 'x%' GROUP BY a ORDER BY 1 LIMIT 10 OFFSET 20",
+    "SELECT a FROM t WHERE id IN (1, 2, 3) OR 1 = 1 FETCH FIRST 5 ROWS ONLY",
+    "INSERT INTO t (a, b) VALUES (1, 'x'), (2, E'y\\n') ON CONFLICT (a) DO UPDATE SET b = 'z' WHERE t.a > 5",
+    "UPDATE t SET a = a + 1, b = 'x' WHERE id BETWEEN 1 AND 9 AND c = ANY ('{%a,b}') RETURNING 1",
+    "WITH w AS (DELETE FROM t WHERE a = B'01' OR a = X'1f') SELECT $$x$$, N'y' FROM w WHERE int '5' = 5",
+    "MERGE INTO t USING u ON t.a = 1 WHEN MATCHED AND 2 = 2 THEN DELETE",
+];
+const PIECES: &[&str] = &[
+    "'",
+    "''",
+    "'%'",
+    "'_a'",
+    "\"",
+    "E'",
+    "U&'",
+    "N'",
+    "B'1'",
+    "$$",
+    "/*",
+    "*/",
+    "-- \n",
+    "\n",
+    "(",
+    ")",
+    ",",
+    ";",
+    "::",
+    "||",
+    "~~",
+    " LIKE ",
+    " NOT ",
+    " OR ",
+    " AND ",
+    "1",
+    "1.5",
+    "0x1f",
+    "$1",
+    " bool ",
+    " LIMIT 1",
+    "1=1",
+    "set_config",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_key_means_the_same_facts_of_broken_statements(
+        seed in prop::sample::select(SEEDS),
+        breaks in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize, prop::sample::select(PIECES)), 0..4),
+        step in 1..9_u8,
+    ) {
+        let mut text = seed.to_owned();
+        for (at, length, piece) in breaks {
+            let at = at.index(text.len() + 1);
+            text.replace_range(at..(at + length).min(text.len()), piece);
+        }
+        assert_same_facts(&text, &with_other_literals(&text, step))?;
+    }
+}
+
+/// Each digit moves on, and so does each letter within single quotes.
+fn with_other_literals(text: &str, step: u8) -> String {
+    let mut quoted = false;
+    let change = |letter: char| match letter {
+        '\'' => {
+            quoted = !quoted;
+            letter
+        }
+        '0'..='9' => char::from(b'0' + (letter as u8 - b'0' + step) % 10),
+        'a'..='z' if quoted => char::from(b'a' + (letter as u8 - b'a' + step) % 26),
+        _ => letter,
+    };
+    text.chars().map(change).collect()
+}

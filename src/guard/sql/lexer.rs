@@ -93,11 +93,13 @@ pub(crate) struct Lexer<'a> {
     /// End of the run of operator characters last measured, and the tokens begun in it.
     run_end: usize,
     run_tokens: usize,
+    /// A comment may have been passed.
+    pub(super) commented: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a [u8], standard_conforming_strings: bool) -> Self {
-        Self { text, at: 0, standard_conforming_strings, run_end: 0, run_tokens: 0 }
+        Self { text, at: 0, standard_conforming_strings, run_end: 0, run_tokens: 0, commented: false }
     }
 
     /// The next token, `None` at the end of the text.
@@ -166,11 +168,13 @@ impl<'a> Lexer<'a> {
 
     /// To the line's end, which is left.
     fn skip_line(&mut self) {
+        self.commented = true;
         self.at = line_end(self.text, self.at);
     }
 
     fn skip_comment(&mut self) -> Result<(), Refusal> {
         let start = self.at;
+        self.commented = true;
         let mut depth = 0;
         loop {
             self.skip_to(|byte| matches!(byte, b'/' | b'*' | 0));
@@ -236,7 +240,18 @@ impl<'a> Lexer<'a> {
         Ok(Kind::Op)
     }
 
+    #[inline]
     fn word(&mut self, first: u8) -> Result<Kind, Refusal> {
+        if matches!(self.peek(1), Some(b'\'' | b'&')) {
+            return self.prefixed(first);
+        }
+        self.skip_while(IDENT_CONT);
+        Ok(Kind::Word)
+    }
+
+    /// A word right before a quote or `&`, which may be a string's prefix.
+    #[cold]
+    fn prefixed(&mut self, first: u8) -> Result<Kind, Refusal> {
         match (first, self.peek(1), self.peek(2)) {
             (b'E' | b'e', Some(b'\''), _) => return self.quoted_string(2, true, "string"),
             (b'N' | b'n', Some(b'\''), _) => {
@@ -294,7 +309,10 @@ impl<'a> Lexer<'a> {
                 return Err(Refusal::Unterminated { what, at: start });
             }
             match continuation(self.text, self.at) {
-                Some(next) => self.at = next,
+                Some(next) => {
+                    self.commented = true; // there may be one between the parts
+                    self.at = next;
+                }
                 None => return Ok(Kind::Str { escapes }),
             }
         }
@@ -345,7 +363,19 @@ impl<'a> Lexer<'a> {
         Err(Refusal::Unterminated { what: "dollar-quoted string", at: start })
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Kind, Refusal> {
+        // Nearly all are short and plain.
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let digits = rest.iter().take_while(|byte| is(**byte, DIGIT)).count();
+        let ends = rest.get(digits).is_none_or(|next| *next != b'.' && !is(*next, IDENT_CONT));
+        if (1..=9).contains(&digits) && ends {
+            return Ok(self.take(digits, Kind::Integer));
+        }
+        self.any_number()
+    }
+
+    fn any_number(&mut self) -> Result<Kind, Refusal> {
         let start = self.at;
         let radix = match (self.peek(0), self.peek(1)) {
             (Some(b'0'), Some(b'x' | b'X')) => 16,
@@ -405,6 +435,11 @@ impl<'a> Lexer<'a> {
 pub(crate) fn line_end(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(text.len(), |n| from + n)
+}
+
+/// Whether there is a comment, or what looks like one.
+pub(super) fn may_hold_comment(text: &[u8]) -> bool {
+    memchr::memchr2_iter(b'-', b'/', text).any(|at| matches!(text.get(at..at + 2), Some(b"--" | b"/*")))
 }
 
 /// Where a string goes on after its closing quote: white space with a newline in it, `--` comments

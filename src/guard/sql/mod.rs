@@ -2,6 +2,7 @@
 
 mod comments;
 mod depth;
+mod effort;
 mod extras;
 #[cfg(test)]
 mod key_tests;
@@ -12,6 +13,7 @@ mod refusal;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub(in crate::guard) use comments::{Comments, comments};
 pub use extras::Wanted;
@@ -27,6 +29,8 @@ pub struct ShapeInfo {
     pub cacheable: bool,
     /// Statements between top-level semicolons, empty ones not counted.
     pub statements: u32,
+    /// There may be a comment, which the shape does not show.
+    pub comments: bool,
 }
 
 /// Writes the text's shape to `out` (cleared first): its tokens, literals as class tags, no white space,

@@ -70,6 +70,10 @@ fn cut(mut out: String, max_len: usize) -> String {
 }
 
 fn highest_parameter(text: &[u8], standard_conforming_strings: bool) -> u32 {
+    let mut dollars = memchr::memchr_iter(b'$', text);
+    if !dollars.any(|at| text.get(at + 1).is_some_and(u8::is_ascii_digit)) {
+        return 0;
+    }
     let mut lexer = Lexer::new(text, standard_conforming_strings);
     let mut highest = 0;
     while let Ok(Some(token)) = lexer.next() {

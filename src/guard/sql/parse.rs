@@ -10,14 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Owned, StmtList};
 
-use super::lexer::{Kind, Lexer, Token, gaps};
+use super::lexer::{Kind, Lexer, Token, gaps, may_hold_comment};
 use super::{Refusal, depth};
 
 pub(in crate::guard) use pg_raw_parse::list::NodeList;
 pub(in crate::guard) use pg_raw_parse::raw::{
     A_Expr_Kind, AlterTableType, BoolExprType, BoolTestType, CmdType, CoercionForm, ConstrType, DiscardMode,
-    DropBehavior, GrantTargetType, JoinType, LockWaitPolicy, NullTestType, ObjectType, ReindexObjectType,
-    SetOperation, SubLinkType, VariableSetKind,
+    DropBehavior, GrantTargetType, JoinType, JsonExprOp, LockWaitPolicy, NullTestType, ObjectType,
+    ReindexObjectType, SetOperation, SubLinkType, TransactionStmtKind, VariableSetKind,
 };
 pub(in crate::guard) use pg_raw_parse::{ConstValue, Node, nodes};
 
@@ -46,7 +46,7 @@ pub(in crate::guard) fn parse(
     if text.len() > max_bytes {
         return Err(Refusal::TooLarge { bytes: text.len(), max: max_bytes });
     }
-    if let Some(at) = text.contains(&0).then(|| text.iter().position(|byte| *byte == 0)).flatten() {
+    if let Some(at) = memchr::memchr(0, text) {
         return Err(Refusal::NulByte { at });
     }
     let utf8 = as_utf8(text);
@@ -88,7 +88,7 @@ fn as_utf8(text: &[u8]) -> Cow<'_, str> {
 ///   grammar has the setting on.
 fn for_grammar(text: &str, standard_conforming_strings: bool) -> Result<Cow<'_, str>, Refusal> {
     let bytes = text.as_bytes();
-    let comments = bytes.windows(2).any(|pair| matches!(pair, b"--" | b"/*"));
+    let comments = may_hold_comment(bytes);
     let escapes = !standard_conforming_strings && bytes.iter().any(|byte| matches!(byte, b'\\' | b'&'));
     if !comments && !escapes {
         return Ok(Cow::Borrowed(text));

@@ -21,6 +21,8 @@ pub enum Refusal {
     OperatorLength { at: usize },
     /// Parentheses, brackets or expressions nested deeper than the cap.
     Nesting { max: u32 },
+    /// So many statements, names and calls that reading them would hold up others.
+    Effort { at: usize },
     /// A `U&"…"` or `U&'…'` form, which only the grammar reads.
     UnicodeEscape { at: usize },
     /// The grammar's own message: `syntax error at or near "x"`.
@@ -40,6 +42,9 @@ impl fmt::Display for Refusal {
             Self::CommentDepth { at } => write!(f, "comments nested deeper than 32 at byte {at}"),
             Self::OperatorLength { at } => write!(f, "operator longer than 63 bytes at byte {at}"),
             Self::Nesting { max } => write!(f, "nested deeper than {max} levels"),
+            Self::Effort { at } => {
+                write!(f, "more statements, names and calls than are read in one text (up to byte {at})")
+            }
             Self::UnicodeEscape { at } => write!(f, "U& escape at byte {at}"),
             Self::Syntax(message) => f.write_str(message),
             Self::ParserFailed => f.write_str("the parser failed on this statement"),

@@ -6,6 +6,7 @@
 
 use super::extras::{Extras, Wanted};
 use super::lexer::{Kind, Lexer, Token};
+use super::words::{self, packed_end};
 use super::{Refusal, ShapeInfo};
 
 /// Tags are control characters, which no other token starts with.
@@ -72,17 +73,16 @@ pub(super) fn keyed_shape(
             query = starts_query(bytes);
             writer.literal_matters |= !query;
         }
-        let from = writer.out.len();
         writer.token(token, bytes);
         if let Some(extras) = &mut extras {
-            let told = extras.token(text, token, writer.out.get(from..).unwrap_or_default());
+            let told = extras.token(token, bytes, writer.out);
             writer.literal_matters |= !told;
         }
         writer.out.push(b' ');
     }
     writer.out.pop();
     let cacheable = split.statements == 1 && query && !writer.literal_matters;
-    Ok(ShapeInfo { cacheable, statements: split.statements })
+    Ok(ShapeInfo { cacheable, statements: split.statements, comments: lexer.commented })
 }
 
 struct Writer<'a> {
@@ -101,7 +101,7 @@ impl Writer<'_> {
                 let from = self.out.len();
                 self.out.extend(bytes.iter().map(|byte| FOLDED[*byte as usize]));
                 let word = self.out.get(from..).unwrap_or_default();
-                self.like |= matches!(word, b"like" | b"ilike");
+                self.like |= matches!(packed_end(word, word.len()), words::LIKE | words::ILIKE);
                 self.literal_matters |= reads_literals(word);
             }
             Kind::Quoted => {

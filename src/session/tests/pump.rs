@@ -1,17 +1,16 @@
 //! Clients, sessions, backends and model servers, wired up as the proxy does it, cut into pieces at will.
 
+use super::books::Books;
 use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
 use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane, Lanes};
 use crate::session::{
-    Admission, Ask, Backend, Count, Desync, Env, Fatal, Interner, Ledger, Limit, Mode, Outlet, ParamSet,
-    Session, Step, Trust, Who,
+    Backend, Desync, Env, Fatal, Interner, Mode, Outlet, ParamSet, PlanTerms, Session, Step, Who,
 };
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{backend as view, frontend};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) fn q(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
@@ -69,60 +68,6 @@ pub(super) fn words(mut bytes: &[u8]) -> Vec<String> {
     words
 }
 
-#[derive(Default)]
-pub(super) struct Books {
-    pub(super) judged: Vec<u64>,
-    pub(super) finished: Vec<(u64, bool)>,
-    trust: Trust,
-    pub(super) epoch: u64,
-    pub(super) cap: usize,
-    pub(super) places: Arc<AtomicUsize>,
-    pub(super) limited: Vec<Limit>,
-}
-
-pub(super) struct Place(Arc<AtomicUsize>);
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Ledger for Books {
-    fn judged(&mut self, judgement: &Judgement) {
-        self.judged.push(judgement.fingerprint);
-    }
-    fn finished(&mut self, _: &Judgement, rows: u64, _: u64, failed: bool) {
-        self.finished.push((rows, failed));
-    }
-    fn pinned(&mut self, _: Effects) {}
-    fn suspects(&mut self, fingerprint: u64) -> bool {
-        self.trust.suspects(fingerprint)
-    }
-    fn custom_setting(&mut self, _: &str) {}
-    fn custom_settings(&self) -> Vec<Box<str>> {
-        Vec::new()
-    }
-    fn schema_changed(&mut self) {
-        self.epoch += 1;
-    }
-    fn left_state(&mut self, fingerprint: u64) {
-        self.trust.left_state(fingerprint);
-    }
-    fn admit(&mut self, asks: &[Ask]) -> Admission {
-        if let Some(at) = asks.iter().position(|ask| matches!(ask.count, Count::Rate(_))) {
-            return Admission::Refused(at);
-        }
-        if self.places.load(Ordering::Relaxed) >= self.cap {
-            return Admission::Waits;
-        }
-        self.places.fetch_add(1, Ordering::Relaxed);
-        Admission::Goes(Some(Box::new(Place(Arc::clone(&self.places)))))
-    }
-    fn limited(&mut self, _: u32, limit: Limit) {
-        self.limited.push(limit);
-    }
-}
-
 pub(super) struct Server {
     pub(super) model: Model,
     pub(super) backend: Backend,
@@ -167,6 +112,7 @@ pub(super) struct World {
     /// What is handed out when several are free: changed by the properties.
     pub(super) choice: usize,
     pub(super) max_prepared: usize,
+    pub(super) plan: PlanTerms,
     /// The servers hear nothing.
     mute: bool,
     /// Cancels come in time.
@@ -186,6 +132,7 @@ impl World {
             replicas: false,
             choice: 0,
             max_prepared,
+            plan: PlanTerms::default(),
             mute: false,
             cancels: false,
         };
@@ -296,7 +243,7 @@ impl World {
                 may_pin: true,
                 epoch,
                 who: Who::default(),
-                plan: crate::session::PlanTerms::default(),
+                plan: self.plan,
             };
             let fed = client.session.feed(&mut env, from, link, &mut up, &mut down);
             if let Some(s) = client.server {

@@ -25,6 +25,11 @@ pub fn options() -> Options {
         .setting("max_prepared_transactions", "20")
 }
 
+/// The version of the run's servers.
+pub fn major() -> u32 {
+    lab().cluster.home().binaries().major()
+}
+
 impl Lab {
     /// A lab for one test alone, which may stop or slow its servers. It goes when the run ends.
     pub fn private(options: Options) -> &'static Self {

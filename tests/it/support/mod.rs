@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub mod console;
 pub mod lab;
+pub mod megabyte;
 pub mod pki;
 pub mod programs;
 pub mod raw;
@@ -43,6 +44,17 @@ pub fn direct() -> bool {
 macro_rules! needs_proxy {
     () => {
         if $crate::support::direct() {
+            return;
+        }
+    };
+}
+
+/// Leaves a test that does not hold with the run's servers, and says why.
+#[macro_export]
+macro_rules! only_if {
+    ($holds:expr, $why:expr) => {
+        if !$holds {
+            println!("skipped on PostgreSQL {}: {}", $crate::support::lab::major(), $why);
             return;
         }
     };

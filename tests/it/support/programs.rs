@@ -44,6 +44,15 @@ pub fn environment(command: &mut Command, sluice: &Sluice) {
     command.env("PGDATABASE", &database.name).env("PGCONNECT_TIMEOUT", "20").env("LC_ALL", "C");
 }
 
+/// Whether PostgreSQL's program of that name talks to the run's servers: those that stream refuse a server newer than
+/// themselves.
+pub fn is_new_enough(name: &str) -> bool {
+    let output = Command::new(lab().cluster.home().binaries().path(name)).arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let number = text.split(") ").nth(1).and_then(|rest| rest.split(['.', ' ', '\n', 'b', 'r']).next());
+    number.and_then(|major| major.parse::<u32>().ok()).unwrap() >= super::lab::major()
+}
+
 pub fn run(mut command: Command) -> Outcome {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

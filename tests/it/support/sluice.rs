@@ -187,9 +187,17 @@ impl Sluice {
 
     /// Writes its policy file anew, in one step, as editors and deployments do.
     pub fn write_policy(&self, toml: &str) {
-        let directory = &self.process.as_ref().unwrap().directory;
-        std::fs::write(directory.join("policy.new"), toml).unwrap();
-        std::fs::rename(directory.join("policy.new"), directory.join("policy.toml")).unwrap();
+        self.write_beside("policy.toml", toml);
+    }
+
+    /// A file beside the policy, whole at once.
+    pub fn write_beside(&self, name: &str, text: &str) {
+        std::fs::write(self.beside("half.new"), text).unwrap();
+        std::fs::rename(self.beside("half.new"), self.beside(name)).unwrap();
+    }
+
+    pub fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.process.as_ref().unwrap().directory.join(name)
     }
 
     pub fn signal(&self, signal: Signal) {

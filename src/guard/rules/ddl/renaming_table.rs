@@ -24,7 +24,7 @@
 
 use super::{Finding, Opt, Options, Subject, first};
 
-pub(super) const READS: &[&str] = &["query.changes", "query.tables"];
+pub(super) const READS: &[&str] = &["query.changes", "query.tables", "query.tables_written"];
 pub(super) const OPTIONS: &[Opt] = &[];
 
 pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding> {

@@ -21,7 +21,7 @@
 //! ### How to silence
 //! Set a `lock_timeout` for the role: `ALTER ROLE migrator SET lock_timeout = '2s'`.
 
-use super::{Finding, Lock, Opt, Options, Subject};
+use super::{Finding, Opt, Options, Subject, waits_for};
 
 pub(super) const READS: &[&str] = &["query.lock", "query.changes", "session.lock_timeout_set"];
 pub(super) const OPTIONS: &[Opt] = &[];
@@ -30,16 +30,7 @@ pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {
     if subject.around.session.is_some_and(|session| session.lock_timeout_set) {
         return None;
     }
-    let facts = subject.facts;
-    let strong = facts.table_locks.iter().filter(|lock| lock.lock.stops_writes());
-    let lock = strong.max_by_key(|lock| lock.lock)?;
-    // It waits for others first, under a lock that stops nobody.
-    if facts.concurrently
-        && facts.ddl.iter().all(|change| change.concurrently)
-        && lock.lock != Lock::Exclusive
-    {
-        return None;
-    }
+    let lock = waits_for(subject.facts)?;
     let table = if lock.table.is_empty() { "tables" } else { &lock.table };
     let who = if lock.lock.stops_reads() { "reads or writes" } else { "writes to" };
     Some(Finding {

@@ -16,7 +16,11 @@ rules! {
 
 /// The first index that would help.
 fn advice(subject: &Subject<'_>) -> Option<Advice> {
-    advise(subject.facts, subject.around.plan?, subject.around.catalog).into_iter().next()
+    let plan = subject.around.plan?;
+    match subject.around.advice {
+        Some(known) => known.first().cloned(),
+        None => advise(subject.facts, plan, subject.around.catalog).into_iter().next(),
+    }
 }
 
 fn best_index(subject: &Subject<'_>) -> Option<String> {

@@ -21,7 +21,7 @@
 
 use super::{Operand, Finding, Opt, Options, Subject, Kind, is_small, tables};
 
-pub(super) const READS: &[&str] = &["query.kind", "query.aggregates", "query.group_by", "query.windows", "query.distinct", "query.joins", "query.equality_columns", "query.tables", "catalog.rows"];
+pub(super) const READS: &[&str] = &["query.kind", "query.aggregates", "query.group_by", "query.windows", "query.distinct", "query.joins", "query.equality_columns", "query.tables", "query.tables_read", "catalog.rows"];
 pub(super) const OPTIONS: &[Opt] = &[Opt::int("rows", 100_000, "Rows from which a table is big, where the catalog knows it."), Opt::int("joins", 5, "Joins that make an aggregate a report whatever narrows it.")];
 
 pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding> {

@@ -22,7 +22,7 @@
 
 use super::{Finding, Opt, Options, Subject, Kind, tables};
 
-pub(super) const READS: &[&str] = &["query.count_star", "query.kind", "query.has_where", "query.always_true", "query.equality_columns", "query.group_by", "query.subqueries", "query.unions", "query.tables", "catalog.rows"];
+pub(super) const READS: &[&str] = &["query.count_star", "query.kind", "query.has_where", "query.always_true", "query.equality_columns", "query.group_by", "query.subqueries", "query.unions", "query.tables", "query.tables_read", "catalog.rows"];
 pub(super) const OPTIONS: &[Opt] = &[Opt::int("rows", 100_000, "Rows from which a table is big, where the catalog knows it.")];
 
 pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding> {

@@ -22,7 +22,7 @@
 
 use super::{Finding, Opt, Options, Subject, Kind, tables};
 
-pub(super) const READS: &[&str] = &["query.for_update", "query.lock_no_wait", "query.has_limit", "query.joins", "query.equality_columns", "query.kind", "query.tables"];
+pub(super) const READS: &[&str] = &["query.for_update", "query.lock_no_wait", "query.has_limit", "query.joins", "query.equality_columns", "query.kind", "query.tables", "query.tables_read"];
 pub(super) const OPTIONS: &[Opt] = &[];
 
 pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {

@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 
 use super::{Comparison, Finding, Kind, Operand, Opt, Options, Predicate, Subject, table};
 
-pub(super) const READS: &[&str] = &["query.equality_columns", "query.kind", "query.tables", "query.tables_read"];
+pub(super) const READS: &[&str] = &["query.equality_columns", "query.kind", "query.tables", "query.tables_read", "query.copy"];
 pub(super) const OPTIONS: &[Opt] = &[
     Opt::texts("columns", &[], "Columns of which each needs an equality."),
     Opt::texts("tables", &[], "Tables that have them, `*` at the end stands for anything; none named: all."),

@@ -21,7 +21,7 @@
 
 use super::{Finding, Opt, Options, Subject, Kind, is_small, tables};
 
-pub(super) const READS: &[&str] = &["query.order_by_random", "query.kind", "query.tables", "catalog.rows"];
+pub(super) const READS: &[&str] = &["query.order_by_random", "query.kind", "query.tables", "query.tables_read", "catalog.rows"];
 pub(super) const OPTIONS: &[Opt] = &[Opt::int("rows", 1_000, "Tables of fewer rows are left alone, where the catalog knows them.")];
 
 pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding> {

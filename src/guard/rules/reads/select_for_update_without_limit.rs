@@ -21,7 +21,7 @@
 
 use super::{Finding, Opt, Options, Subject, Kind, tables};
 
-pub(super) const READS: &[&str] = &["query.for_update", "query.kind", "query.has_limit", "query.equality_columns", "query.tables"];
+pub(super) const READS: &[&str] = &["query.for_update", "query.kind", "query.has_limit", "query.equality_columns", "query.tables", "query.tables_read"];
 pub(super) const OPTIONS: &[Opt] = &[];
 
 pub(super) fn check(subject: &Subject<'_>, _: &Options) -> Option<Finding> {

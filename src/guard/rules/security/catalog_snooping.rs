@@ -18,7 +18,7 @@
 //! ### How to silence
 //! `with = { own = false }` leaves joins of catalogs and tables alone; or exempt tools: `unless = { applications = ["pgAdmin*"] }`.
 
-use super::{Finding, Opt, Options, Subject, matches_name, unqualified};
+use super::{Finding, Opt, Options, Subject, bare, is_like};
 
 pub(super) const READS: &[&str] = &["query.catalog", "query.tables", "query.unions"];
 pub(super) const OPTIONS: &[Opt] = &[
@@ -50,8 +50,8 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
     }
     let is_catalog = |name: &&String| crate::guard::facts::is_catalog_name(name);
     let guarded = facts.tables.iter().filter(is_catalog);
-    let secret = guarded.map(|name| unqualified(name)).find(|name| {
-        options.texts("tables").iter().any(|pattern| matches_name(pattern, name))
+    let secret = guarded.map(|name| bare(name)).find(|name| {
+        options.texts("tables").iter().any(|pattern| is_like(pattern, name))
     });
     if let Some(name) = secret {
         return Some(Finding {

@@ -18,7 +18,7 @@
 //! ### How to silence
 //! Name another list, `with = { settings = ["row_security"] }`, or exempt who may: `unless = { users = ["restore"] }`.
 
-use super::{Finding, Opt, Options, Subject, matches_name};
+use super::{Finding, Opt, Options, Subject, is_like};
 
 pub(super) const READS: &[&str] = &["query.settings_named", "query.kind"];
 pub(super) const OPTIONS: &[Opt] = &[
@@ -53,7 +53,7 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
     }
     let forbidden = |name: &&String| match name.as_str() {
         "?" | "all" => options.bool("unnamed"),
-        name => options.texts("settings").iter().any(|pattern| matches_name(pattern, name)),
+        name => options.texts("settings").iter().any(|pattern| is_like(pattern, name)),
     };
     let name = facts.settings_named.iter().find(forbidden)?;
     let what = match name.as_str() {

@@ -5,7 +5,8 @@ use super::{Finding, Kind, Opt, Options, Subject, rules, tables};
 
 rules! {
     "session":
-    "transaction-left-open" => transaction_left_open,
+    "transaction-left-open" | "ban-uncommitted-transaction" => transaction_left_open,
+    "transaction-nesting" => transaction_nesting,
     "repeated-lookup" => repeated_lookup,
     "idle-pin" => idle_pin,
 }

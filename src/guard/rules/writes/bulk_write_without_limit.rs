@@ -25,7 +25,7 @@ use super::{Finding, Kind, Opt, Options, Subject, written};
 use crate::guard::facts::{Comparison, Operand};
 
 pub(super) const READS: &[&str] =
-    &["query.kind", "query.tables", "query.tables_written", "query.has_where", "catalog.rows"];
+    &["query.kind", "query.tables", "query.tables_written", "query.has_where", "query.read_only", "catalog.rows"];
 pub(super) const OPTIONS: &[Opt] = &[Opt::int(
     "min_rows",
     100_000,

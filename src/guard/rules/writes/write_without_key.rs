@@ -20,7 +20,7 @@
 //! ### How to silence
 //! Say how your keys are called: `with = { columns = ["id", "*_id", "sku"] }`.
 
-use super::{Finding, Kind, Opt, Options, Subject, is_like, written};
+use super::{Finding, Kind, Opt, Options, Subject, bare, is_like, written};
 
 pub(super) const READS: &[&str] =
     &["query.kind", "query.equality_columns", "query.has_where", "query.tables_written", "query.read_only"];
@@ -38,8 +38,7 @@ pub(super) fn check(subject: &Subject<'_>, options: &Options) -> Option<Finding>
     let keyed = by_unique_index(subject).unwrap_or_else(|| {
         let patterns = options.texts("columns");
         facts.equality_columns.iter().any(|name| {
-            let column = name.rsplit('.').next().unwrap_or(name);
-            patterns.iter().any(|pattern| is_like(pattern, column))
+            patterns.iter().any(|pattern| is_like(pattern, bare(name)))
         })
     });
     if keyed {
