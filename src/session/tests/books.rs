@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::guard::plan::{PlanKey, Planned};
 use crate::guard::{Effects, Judgement};
-use crate::session::{Admission, Ask, Count, End, Ledger, Limit, PlanAnswer, Run, Trust};
+use crate::session::{Admission, Ask, Count, End, Ledger, Limit, PlanAnswer, PlanQuestion, Run, Trust};
 
 #[derive(Default)]
 pub(super) struct Books {
@@ -63,16 +63,16 @@ impl Ledger for Books {
     fn limited(&mut self, _: u32, limit: Limit) {
         self.limited.push(limit);
     }
-    fn plan(&mut self, key: &PlanKey) -> Planned {
+    fn plan(&mut self, key: &PlanKey, _: &Arc<Judgement>) -> Planned {
         if self.plans.iter().any(|(known, _)| known == key) { Planned::Unknown } else { Planned::Ask }
     }
-    fn planning(&mut self, _: &PlanKey) {
+    fn planning(&mut self, _: &PlanKey, _: bool) {
         if self.restless > 0 {
             self.restless -= 1;
             self.epoch += 1;
         }
     }
-    fn planned(&mut self, key: &PlanKey, answer: Option<&PlanAnswer>) {
+    fn planned(&mut self, key: &PlanKey, _: &PlanQuestion, answer: Option<&PlanAnswer>) {
         self.plans.push((*key, answer.is_some()));
     }
 }

@@ -8,7 +8,7 @@ const RULES: &str =
 
 fn world() -> World {
     let mut world = World::new(RULES, 1, 1, 10);
-    world.plan = PlanTerms { rows: Some(0), deadline_ms: 50 };
+    world.plan = PlanTerms { rows: Some(0), deadline_ms: 50, background: false };
     world
 }
 
