@@ -19,6 +19,20 @@ pub(super) const POLICIES: &[Column] = columns![
     error: Text "Why the last load failed.",
 ];
 
+pub(super) const LANES: &[Column] = columns![
+    lane: Text "`primary`, `replica`, or one of the settings.",
+    server: Text "`primary`, `replica1`, …, `analytics1`, …, as in the metrics.",
+    host: Text "Of several the first.",
+    port: Int4,
+    usable: Text "`yes` or `no`.",
+    why_not: Text "NULL: it may be used.",
+    lag: Int8 "Milliseconds behind the primary. NULL: unknown, or the primary itself.",
+    max_lag: Int8 "Milliseconds; further behind it is not used.",
+    pool_size: Int4 "Most connections to it.",
+    connections: Int4 "Those there are, of all users and databases.",
+    fallback: Text "Who stands in for the lane: `none`, `replica` or `primary`.",
+];
+
 pub(super) const POLICY_VERSIONS: &[Column] = columns![
     generation: Int8 "NULL for a load that failed.",
     state: Text "`in force`, `canary`, `replaced`, `rolled back`, `dropped` (a canary), `failed`.",

@@ -2,7 +2,7 @@
 //! nobody can run. Pure.
 
 use super::columns::{
-    DATABASES, LIMITS, POLICIES, POLICY_CANARY, POLICY_VERSIONS, POOLS, SOCKET, STATS, STATS_AVERAGES,
+    DATABASES, LANES, LIMITS, POLICIES, POLICY_CANARY, POLICY_VERSIONS, POOLS, SOCKET, STATS, STATS_AVERAGES,
     STATS_TOTALS, USERS, columns,
 };
 
@@ -43,6 +43,7 @@ pub enum What {
     PolicyVersions,
     PolicyCanary,
     Catalog,
+    Lanes,
     Advice,
     Limits,
     Reload,
@@ -168,7 +169,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Every server connection that has logged in, and the client that holds it.",
         columns: SOCKET,
         own: columns![
-            server: Text "`primary`, `replica1`, …, as in the metrics.",
+            server: Text "`primary`, `replica1`, …, `analytics1`, … of a lane, as in the metrics.",
             client: Int8 "The `id` of the client that holds it, as in SHOW CLIENTS.",
             pins: Text "Why that client keeps it.",
         ],
@@ -295,6 +296,15 @@ pub const COMMANDS: &[Command] = &[
         own: &[],
     },
     Command {
+        name: "SHOW LANES",
+        argument: None,
+        who: Who::All,
+        what: What::Lanes,
+        help: "Every server by the lane it serves, and whether statements may go there.",
+        columns: &[],
+        own: LANES,
+    },
+    Command {
         name: "SHOW ADVICE",
         argument: None,
         who: Who::All,
@@ -403,7 +413,7 @@ mod tests {
     use super::*;
 
     /// A command is added here on purpose, or nobody but an administrator runs it.
-    const FOR_STATS: [&str; 19] = [
+    const FOR_STATS: [&str; 20] = [
         "SHOW CLIENTS",
         "SHOW SERVERS",
         "SHOW POOLS",
@@ -418,6 +428,7 @@ mod tests {
         "SHOW POLICY_VERSIONS",
         "SHOW POLICY_CANARY",
         "SHOW CATALOG",
+        "SHOW LANES",
         "SHOW ADVICE",
         "SHOW LIMITS",
         "SHOW STATE",

@@ -10,6 +10,7 @@ mod columns;
 pub mod commands;
 mod limits;
 mod policies;
+mod lanes;
 mod rows;
 mod session;
 pub mod sheet;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::ask::printable;
 use super::commands::{COMMANDS, Role, What};
 use super::sheet::{Sheet, Value, help};
-use super::{advice, is_console, limits, policies, stats};
+use super::{advice, is_console, lanes, limits, policies, stats};
 use crate::config::{Host, SETTINGS};
 use crate::observe::counters::ClientState;
 use crate::pool::card::{Duty, ServerCard};
@@ -34,6 +34,7 @@ pub(super) fn write(what: What, shared: &Shared, role: Role, sheet: &mut Sheet) 
         What::PolicyVersions => policies::versions(shared, sheet),
         What::PolicyCanary => policies::canary(shared, sheet),
         What::Catalog => catalog(shared, sheet),
+        What::Lanes => lanes::write(shared, sheet),
         What::Advice => advice::write(shared, sheet),
         What::Limits => limits::write(shared, sheet),
         What::Reload

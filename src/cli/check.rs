@@ -8,6 +8,7 @@ use super::args::{CheckArgs, Schema};
 use super::mistake::Mistake;
 use super::{Checked, schema, suite};
 use crate::config;
+use crate::guard::Lane;
 
 pub fn command(args: &CheckArgs) -> ExitCode {
     if args.schema {
@@ -46,7 +47,7 @@ fn add_cases(checked: &mut Checked) {
     if paths.is_empty() {
         return;
     }
-    let (_, found) = suite::read(&paths);
+    let (_, found) = suite::read(&paths, &checked.settings.known_lanes());
     for problem in found {
         if !checked.problems.contains(&problem) {
             checked.problems.push(problem);
@@ -63,11 +64,14 @@ fn summary(checked: &Checked, only_policies: bool) -> String {
         ""
     };
     let mut text = format!("no errors; {rules} rules{of}\n");
-    if !only_policies
-        && checked.settings.replicas.is_empty()
-        && policies.is_some_and(|policies| policies.routes())
-    {
+    let Some(policies) = policies.filter(|_| !only_policies) else { return text };
+    if checked.settings.replicas.is_empty() && policies.routes_to(Lane::Replica) {
         text += "note: rules route to a replica, and there is none: what they match runs on the primary\n";
+    }
+    for name in checked.settings.lanes.keys() {
+        if !policies.lanes().find(name).is_some_and(|lane| policies.routes_to(lane)) {
+            text += &format!("note: no rule routes to the lane {name}: nothing runs there\n");
+        }
     }
     text
 }
@@ -78,6 +82,34 @@ mod tests {
     use super::super::args::SettingsArgs;
     use super::super::scratch::Scratch;
     use super::*;
+
+    #[test]
+    fn a_lane_is_one_that_the_settings_declare() {
+        let scratch = Scratch::new("check-lanes");
+        let rule = "[[rule]]\nname = 'x'\nwhen = 'query.group_by'\naction = 'route'\nroute = 'analytics'\n";
+        scratch.write("p.toml", rule);
+        let case = "[[case]]\nsql = 'SELECT a FROM t GROUP BY a'\nexpect = [{ rule = 'x', action = 'route' }]\nroute = 'analytics'\n";
+        scratch.write("p.test.toml", case);
+        let of = |lane: &str| {
+            let text = format!(
+                "primary = 'postgres://u@p/d'\npolicies = ['p.toml']\n[lanes.{lane}]\nservers = ['postgres://u@a/d']\n"
+            );
+            let config = Some(scratch.write("c.toml", &text));
+            let mut checked = crate::cli::read(&SettingsArgs { config, ..SettingsArgs::default() }, true);
+            add_cases(&mut checked);
+            checked
+        };
+        let good = of("analytics");
+        assert!(good.problems.is_empty(), "{:?}", good.problems);
+        assert_eq!(summary(&good, false), "no errors; 1 rules\n");
+        let bad: Vec<String> = of("export").problems.iter().map(ToString::to_string).collect();
+        assert_eq!(bad.len(), 1, "{bad:?}");
+        assert!(bad[0].contains("p.toml:5:9: the route `analytics` leads nowhere"), "{bad:?}");
+        scratch.write("p.toml", &rule.replace("analytics", "replica"));
+        scratch.write("p.test.toml", &case.replace("analytics", "replica"));
+        let said = summary(&of("analytics"), false);
+        assert!(said.ends_with("note: no rule routes to the lane analytics: nothing runs there\n"), "{said}");
+    }
 
     #[test]
     fn mistakes_of_cases_are_mistakes_too_and_none_is_told_twice() {

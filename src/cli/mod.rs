@@ -39,7 +39,7 @@ pub(crate) fn read(args: &args::SettingsArgs, primary_required: bool) -> Checked
     problems.extend(loaded.primary_missing.filter(|_| primary_required));
     let paths: Vec<PathBuf> = loaded.settings.policies.iter().map(|policy| policy.0.clone()).collect();
     let observes = loaded.settings.policy_mode == config::PolicyMode::Observe;
-    let policies = match policies::read_or_observe(&paths, observes) {
+    let policies = match policies::read_or_observe(&paths, &loaded.settings.known_lanes(), observes) {
         Ok(policies) => Some(policies),
         Err(mut found) => {
             problems.append(&mut found);

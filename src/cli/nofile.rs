@@ -22,11 +22,14 @@ fn shortage(settings: &Settings, limit: Option<u64>) -> Option<String> {
     let reserve = own.chain([settings.pool.reserve_pool_size]).max().unwrap_or(0);
     let (clients, size) = (settings.pool.max_client_conn as u64, (settings.pool.pool_size + reserve) as u64);
     let servers = 1 + settings.replicas.len() as u64;
-    let needed = clients.saturating_add(servers.saturating_mul(size)).saturating_add(OWN);
+    let lanes = settings.lane_servers().map(|server| server.lane.pool_size(settings) as u64).sum::<u64>();
+    let needed =
+        clients.saturating_add(servers.saturating_mul(size)).saturating_add(lanes).saturating_add(OWN);
+    let of_lanes = if lanes > 0 { format!(", {lanes} of lanes") } else { String::new() };
     (limit < needed).then(|| {
         format!(
             "at most {limit} files may be open, and {clients} clients (pool.max_client_conn), {servers} x {size} \
-             server connections (pool.pool_size and the reserve) and {OWN} of our own are {needed}: raise the limit (ulimit -Hn \
+             server connections (pool.pool_size and the reserve){of_lanes} and {OWN} of our own are {needed}: raise the limit (ulimit -Hn \
              {needed}; LimitNOFILE={needed} for systemd), or lower pool.max_client_conn"
         )
     })
@@ -46,6 +49,12 @@ mod tests {
         assert!(loaded.problems.is_empty());
         assert_eq!(shortage(&loaded.settings, Some(1160)), None);
         assert_eq!(shortage(&loaded.settings, None), None);
+        let lane =
+            format!("{text}\n[lanes.a]\nservers = ['postgres://a/x', 'postgres://b/x']\npool_size = 3");
+        let source = crate::document::Source::new("", lane);
+        let with_lane = crate::config::load_text(&source, std::path::Path::new(""), &[]);
+        assert_eq!(shortage(&with_lane.settings, Some(1166)), None);
+        assert!(shortage(&with_lane.settings, Some(1165)).unwrap().contains(", 6 of lanes and"));
         let said = shortage(&loaded.settings, Some(1159)).unwrap();
         for part in ["at most 1159", "1000 clients", "2 x 30", "LimitNOFILE=1160", "pool.max_client_conn"] {
             assert!(said.contains(part), "{part}: {said}");

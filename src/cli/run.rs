@@ -23,7 +23,7 @@ use crate::control::credentials::{self, Credentials};
 use crate::control::policies::{self, Loaded, Store, StoreSettings};
 use crate::control::runtime::ControlThread;
 use crate::control::{catalog, learned, planner, snapshot, topology};
-use crate::guard::{Guard, GuardLimits, Lane};
+use crate::guard::{Guard, GuardLimits};
 use crate::observe::metrics::{Census, Connections, Page, Sources};
 use crate::observe::{Bounds, Meters, http, log, query_log};
 use crate::pool::hosts::Hosts;
@@ -171,6 +171,7 @@ fn census(shared: &Arc<Shared>) -> Census {
 fn watched(settings: &Settings) -> StoreSettings {
     StoreSettings {
         paths: settings.policies.iter().map(|policy| policy.0.clone()).collect(),
+        lanes: settings.known_lanes(),
         observes: settings.policy_mode == PolicyMode::Observe,
         kept: settings.guard.policy_versions_kept,
         canary: settings.guard.policy_canary,
@@ -191,28 +192,36 @@ fn positive(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
-/// The primary, and the replicas.
+/// The primary; the replicas and behind them the servers of the lanes.
 type Servers = (topology::Server, Vec<topology::Server>);
 
 fn nodes(settings: &Arc<Settings>, servers: &Servers, threads: usize) -> (Arc<Node>, Vec<Arc<Node>>) {
     let pool = &settings.pool;
     let connect_timeout = pool.server_connect_timeout;
-    let limits = Limits {
-        pool_size: pool.pool_size,
-        max_pinned: (pool.pool_size * pool.max_pinned_percent).div_ceil(100),
+    let limits = |pool_size: usize, setting: &str| Limits {
+        pool_size,
+        pool_size_setting: setting.into(),
+        max_pinned: (pool_size * pool.max_pinned_percent).div_ceil(100),
         server_connect_timeout: connect_timeout,
         server_idle_timeout: positive(pool.server_idle_timeout),
         server_login_retry: pool.server_login_retry,
         max_prepared_statements: pool.max_prepared_statements,
     };
-    let node = |server: &topology::Server, lane| -> Arc<Node> {
+    let node = |server: &topology::Server, limits: Limits| -> Arc<Node> {
         let target = |host: &Host| Target { host: host.clone(), tls: server.tls.clone(), connect_timeout };
         let hosts = Hosts::new(&server.url, target);
-        Node::with_hosts(&server.name, hosts, lane, limits.clone(), settings, threads)
+        Node::with_hosts(&server.name, hosts, server.lane, limits, settings, threads)
     };
     let (primary, replicas) = servers;
-    let replicas = replicas.iter().map(|server| node(server, Lane::Replica)).collect();
-    (node(primary, Lane::Primary), replicas)
+    let of_all = || limits(pool.pool_size, "pool.pool_size");
+    let (plain, own) = replicas.split_at(settings.replicas.len().min(replicas.len()));
+    let lanes = settings.known_lanes();
+    let of_lanes = own.iter().zip(settings.lane_servers()).map(|(server, of)| {
+        let setting = format!("lanes.{}.pool_size", lanes.name(of.of));
+        node(server, limits(of.lane.pool_size(settings), &setting))
+    });
+    let replicas = plain.iter().map(|server| node(server, of_all())).chain(of_lanes).collect();
+    (node(primary, of_all()), replicas)
 }
 
 fn credentials(
@@ -272,7 +281,8 @@ fn start_control(
         let listener = http_listener(address)?;
         handle.spawn(http::serve(listener, health, std::future::pending()));
     }
-    handle.spawn(topology::run(snapshot, primary, replicas, topology::Watch::new(settings)));
+    let watch = topology::Watch::new(settings);
+    handle.spawn(topology::run(snapshot, primary, replicas, watch, Arc::clone(&shared.probe_asked)));
     Ok(())
 }
 

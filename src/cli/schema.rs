@@ -182,7 +182,7 @@ fn rule_key(key: &str) -> Option<Value> {
             json!({ "enum": EXPECTED_ACTIONS.map(Action::name), "description": "What follows where it matches; of all rules that match the strictest counts." })
         }
         "route" => {
-            json!({ "enum": ["replica", "primary"], "description": "Where the statement may run, with action = \"route\"." })
+            json!({ "type": ["string", "array"], "items": { "type": "string" }, "examples": ["replica", "primary", "analytics", ["analytics", "replica"]], "description": "Where the statement may run, with action = \"route\": `replica`, `primary`, or a lane of the settings; of several the first that is there." })
         }
         "limit" => limit(),
         "rewrite" => rewrite(),
@@ -288,7 +288,7 @@ fn case_key(key: &str) -> Option<Value> {
             );
             json!({ "type": "array", "items": one, "description": "All that must fire; nothing else may." })
         }
-        "route" => json!({ "enum": ["replica", "primary"], "description": "Where it runs." }),
+        "route" => string("Where it runs: `primary`, `replica`, or a lane that a rule names."),
         "limits" => {
             let each =
                 LIMIT_KEYS.iter().map(|key| ((*key).to_owned(), json!({ "type": ["string", "integer"] })));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::document::{Problem, Source};
+use crate::guard::Lanes;
 use crate::guard::policy::{Case, PACKS, Pack, Policies, load_cases_with};
 
 /// One policy file and its cases.
@@ -23,8 +24,9 @@ enum Origin {
     Files(PathBuf, Option<PathBuf>),
 }
 
-/// The suites of paths: case files, policy files, directories, packs. Without any: `policies/`, or all packs.
-pub(super) fn read(paths: &[PathBuf]) -> (Vec<Suite>, Vec<Problem>) {
+/// The suites of paths: case files, policy files, directories, packs. Without any: `policies/`, or all packs. Rules may
+/// name these lanes.
+pub(super) fn read(paths: &[PathBuf], lanes: &Lanes) -> (Vec<Suite>, Vec<Problem>) {
     let here = PathBuf::from("policies");
     let mut problems = Vec::new();
     let origins: Vec<Origin> = match paths {
@@ -33,7 +35,7 @@ pub(super) fn read(paths: &[PathBuf]) -> (Vec<Suite>, Vec<Problem>) {
         paths => paths.iter().flat_map(|path| origins(path, &mut problems)).collect(),
     };
     let suites = origins.iter().filter_map(|origin| {
-        let found = suite(origin);
+        let found = suite(origin, lanes);
         found.map_err(|mut found| problems.append(&mut found)).ok()
     });
     let mut suites: Vec<Suite> = suites.collect();
@@ -81,7 +83,7 @@ fn beside(policy: PathBuf) -> Origin {
     Origin::Files(policy, cases)
 }
 
-fn suite(origin: &Origin) -> Result<Suite, Vec<Problem>> {
+fn suite(origin: &Origin, lanes: &Lanes) -> Result<Suite, Vec<Problem>> {
     let text = |path: &Path| config::text_file(path).map_err(|problem| vec![problem]);
     let (policy, cases, directory) = match origin {
         Origin::Pack(pack) => (pack.source(), Some(pack.cases()), None),
@@ -89,11 +91,11 @@ fn suite(origin: &Origin) -> Result<Suite, Vec<Problem>> {
             (text(policy)?, cases.as_deref().map(text).transpose()?, policy.parent())
         }
     };
-    let policies = Policies::load(&[Arc::clone(&policy)]);
+    let policies = Policies::load_with(&[Arc::clone(&policy)], lanes);
     let cases = cases.map_or(Ok(Vec::new()), |cases| read_cases(&cases, directory));
     match (policies, cases) {
         (Ok(policies), Ok(cases)) => {
-            let unknown: Vec<Problem> = cases.iter().flat_map(|case| case.unknown_rules(&policies)).collect();
+            let unknown: Vec<Problem> = cases.iter().flat_map(|case| case.unknown_names(&policies)).collect();
             let name = policy.name.to_string();
             if unknown.is_empty() { Ok(Suite { policies, name, cases }) } else { Err(unknown) }
         }

@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::args::TestArgs;
 use super::mistake::Mistake;
 use super::suite::{self, Suite};
+use crate::guard::Lanes;
 use crate::guard::policy::run_case;
 
 pub fn command(args: &TestArgs) -> ExitCode {
-    let (suites, problems) = suite::read(&args.paths);
+    let (suites, problems) = suite::read(&args.paths, &Lanes::any());
     let mut report = Report::of(&suites);
     report.problems = problems.iter().map(Mistake::from).collect();
     let enough = args.coverage.is_none_or(|least| report.percent >= f64::from(least));
@@ -141,7 +142,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn report(paths: &[PathBuf]) -> (Report, Vec<String>) {
-        let (suites, problems) = suite::read(paths);
+        let (suites, problems) = suite::read(paths, &Lanes::any());
         (Report::of(&suites), problems.iter().map(ToString::to_string).collect())
     }
 

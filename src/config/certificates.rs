@@ -1,8 +1,25 @@
 //! Which TLS settings need each other.
 
 use super::load::Reader;
-use super::settings::Settings;
+use super::settings::{ClientTlsSettings, ServerTlsSettings, Settings};
 use super::{AuthType, ClientSslMode};
+
+/// No files.
+impl Default for ServerTlsSettings {
+    fn default() -> Self {
+        Self { server_tls_ca_file: None, server_tls_cert_file: None, server_tls_key_file: None }
+    }
+}
+
+impl ClientTlsSettings {
+    /// The mode that holds: `prefer` if there is a certificate and nothing else is said.
+    #[must_use]
+    pub fn mode(&self) -> ClientSslMode {
+        let unsaid =
+            if self.client_tls_cert_file.is_some() { ClientSslMode::Prefer } else { ClientSslMode::Disable };
+        self.client_tls_sslmode.unwrap_or(unsaid)
+    }
+}
 
 pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     clients(settings, reader);

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::settings::{NAMED_SECTIONS, NAMED_SETTINGS, SECTIONS, SETTINGS, Settings};
 use super::value::{Surroundings, Value};
-use super::{certificates, files, policy_path};
+use super::{certificates, files, lanes, policy_path};
 use crate::document::{Problem, Problems, Source, entry, short, wrong_type};
 
 /// A flag of the command line that sets a setting.
@@ -150,6 +150,7 @@ fn check_together(settings: &Settings, reader: &mut Reader<'_>) {
         reader.refuse("metrics", "top_fingerprints", "must not be above tracked_fingerprints");
     }
     check_named(settings, reader);
+    lanes::check(settings, reader);
     if settings.replicas.iter().any(|url| !url.more_hosts.is_empty()) {
         reader.refuse("", "replicas", "takes one host in each URL");
     }
@@ -306,10 +307,23 @@ impl<'a> Reader<'a> {
         entry(entry(names, name)?.get_ref().as_table()?, key)
     }
 
-    fn refuse_named(&mut self, section: &str, name: &str, key: &str, message: &str) {
+    pub(super) fn refuse_named(&mut self, section: &str, name: &str, key: &str, message: &str) {
         if let Some(value) = self.named(section, name, key) {
             self.problems.add(value.span(), format!("`{key}` {message}"));
         }
+    }
+
+    /// Notes that a section cannot be as it is, for all that its keys say; with a cure.
+    pub(super) fn refuse_section(&mut self, section: &str, name: &str, message: String, cure: &str) {
+        let names = entry(self.table, section).and_then(|value| value.get_ref().as_table());
+        let key = names.and_then(|names| names.keys().find(|key| key.get_ref() == name));
+        let span = key.map_or(0..0, toml::Spanned::span);
+        self.problems.add(span, message).cure = Some(cure.to_owned());
+    }
+
+    /// The file says something of that key, be it good or not.
+    pub(super) fn names(&self, section: &str, name: &str, key: &str) -> bool {
+        self.named(section, name, key).is_some()
     }
 }
 

@@ -11,7 +11,7 @@ use super::policy_path::PolicyPath;
 use super::query_log::{NewFile, QueryLogText, QueryLogWhich, Share};
 use super::url::ServerUrl;
 use super::value::{
-    AuthType, ByteSize, ClientSslMode, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode, Value,
+    AuthType, ByteSize, ClientSslMode, Fallback, ListenAddr, LogLevel, PlanMode, PolicyMode, PoolMode, Value,
 };
 
 /// One setting, for docs and messages.
@@ -413,6 +413,23 @@ settings! {
     }
 
     each {
+        /// A lane, `[lanes.analytics]`: servers of its own for statements that rules send there (`route = "analytics"`),
+        /// so that they take nothing from others. Only what is provably read-only goes there, as to a replica; a client
+        /// reads nothing there that is older than what it wrote itself. The names `primary` and `replica` are taken.
+        lanes: LaneSettings {
+            /// Streaming replicas of the primary, each with the role that reads its lag; one may be among `replicas` too.
+            /// Required.
+            servers: Vec<ServerUrl>, where |list: &Vec<_>| !list.is_empty() => "must name at least one server";
+            /// Most connections to each of its servers, whoever they are for; there is no reserve beyond it, and none is kept
+            /// open for later. Default `pool.pool_size`.
+            pool_size: usize, where |n: &usize| (1..=100_000).contains(n) => "must be from 1 to 100000";
+            /// A server of it that is further behind serves nothing. Default `replica.max_lag`.
+            max_lag: Duration;
+            /// Who stands in while none of its servers can be reached or is fresh enough: `none`, and a statement for it is
+            /// refused (`57P03`); `replica`, one of `replicas`, and else it is refused; `primary`. Default `none`.
+            fallback: Fallback;
+        }
+
         /// What differs for one database, `[databases.shop]`: wins over the sections above. The name is the one clients
         /// give; `[databases."*"]` is for those without a section of their own.
         databases: DatabaseSettings {
@@ -477,22 +494,5 @@ settings! {
             /// As in `[timeouts]`.
             client_write_timeout: Duration;
         }
-    }
-}
-
-/// No files.
-impl Default for ServerTlsSettings {
-    fn default() -> Self {
-        Self { server_tls_ca_file: None, server_tls_cert_file: None, server_tls_key_file: None }
-    }
-}
-
-impl ClientTlsSettings {
-    /// The mode that holds: `prefer` if there is a certificate and nothing else is said.
-    #[must_use]
-    pub fn mode(&self) -> ClientSslMode {
-        let unsaid =
-            if self.client_tls_cert_file.is_some() { ClientSslMode::Prefer } else { ClientSslMode::Disable };
-        self.client_tls_sslmode.unwrap_or(unsaid)
     }
 }

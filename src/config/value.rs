@@ -353,6 +353,10 @@ choice!(
     }
 );
 choice!(
+    /// Who stands in for a lane.
+    Fallback { None = "none", Replica = "replica", Primary = "primary", }
+);
+choice!(
     /// How clients prove who they are.
     AuthType {
         /// As the role's stored secret says: SCRAM for a SCRAM verifier, md5 for an md5 hash.

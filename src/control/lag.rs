@@ -63,6 +63,17 @@ impl History {
         self.samples = kept;
     }
 
+    /// The last moment of which it is known that the primary then was at `replay` or before: what was written until then
+    /// is there.
+    #[must_use]
+    pub fn reached(&self, replay: Lsn) -> Option<Instant> {
+        let beyond = self.samples.partition_point(|(_, lsn)| *lsn <= replay);
+        match self.samples.get(beyond) {
+            None => self.latest.filter(|_| beyond > 0),
+            Some(_) => self.samples.get(beyond.checked_sub(1)?).map(|(at, _)| *at),
+        }
+    }
+
     /// The distance at `now` of a replica that has just said `replay`. If the primary has been silent for
     /// longer than `patience`, it may have gone on unseen: the distance is at least the silence.
     #[must_use]
@@ -107,6 +118,29 @@ mod tests {
         assert_eq!(history.lag(189, now, PATIENCE), Lag::Behind(seconds(1)));
         assert_eq!(history.lag(150, now, PATIENCE), Lag::Behind(seconds(4)));
         assert_eq!(history.lag(99, now, PATIENCE), Lag::Unknown, "older than all that is known");
+    }
+
+    #[test]
+    fn what_was_written_before_a_moment_is_there_if_the_replica_is_past_it() {
+        let start = Instant::now();
+        let mut history = History::default();
+        assert_eq!(history.reached(100), None);
+        for (at, lsn) in [(0, 100), (1, 110), (2, 110), (3, 120), (4, 120)] {
+            history.record(start + seconds(at), lsn);
+        }
+        for (replay, until) in [(99, None), (100, Some(0)), (109, Some(0)), (110, Some(1)), (119, Some(1))] {
+            assert_eq!(history.reached(replay), until.map(|at| start + seconds(at)), "{replay}");
+        }
+        assert_eq!(history.reached(120), Some(start + seconds(4)), "it has all, as of the last question");
+        // However long the past: a moment is never told too late.
+        let mut history = History::default();
+        for n in 0..100_000 {
+            history.record(start + seconds(n), 100 + n);
+        }
+        for replay in [100, 5_000, 50_000, 99_000, 200_000] {
+            let latest = start + seconds((replay - 100).min(99_999));
+            assert!(history.reached(replay).is_some_and(|at| at <= latest), "{replay}");
+        }
     }
 
     #[test]

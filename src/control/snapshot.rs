@@ -50,7 +50,8 @@ pub fn publish(shared: &Shared, change: impl Fn(&mut Snapshot)) {
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     pub primary: PrimaryState,
-    /// In the order of the settings.
+    /// In the order of the settings; behind the replicas the servers of the lanes, in the order of
+    /// [`crate::config::Settings::lane_servers`].
     pub replicas: Vec<ReplicaState>,
 }
 
@@ -102,17 +103,32 @@ pub struct ReplicaState {
     pub lag: Option<Duration>,
     /// The judgement holds until then: a probe that died must not leave a replica usable for ever.
     pub good_until: Option<Instant>,
+    /// It has all that was written on the primary until then.
+    pub reached: Option<Instant>,
 }
 
 impl ReplicaState {
     #[must_use]
     pub fn unknown(name: Arc<str>) -> Self {
-        Self { name, usable: false, why_not: Some(NOT_ASKED.into()), lag: None, good_until: None }
+        Self {
+            name,
+            usable: false,
+            why_not: Some(NOT_ASKED.into()),
+            lag: None,
+            good_until: None,
+            reached: None,
+        }
     }
 
     #[must_use]
     pub fn usable_at(&self, now: Instant) -> bool {
         self.usable && self.good_until.is_some_and(|until| now < until)
+    }
+
+    /// It has what somebody wrote who was done at that moment.
+    #[must_use]
+    pub fn has(&self, wrote: Option<Instant>) -> bool {
+        wrote.is_none_or(|wrote| self.reached.is_some_and(|reached| reached > wrote))
     }
 }
 
@@ -140,6 +156,9 @@ mod tests {
         replica.good_until = Some(now + Duration::from_secs(1));
         assert!(replica.usable_at(now));
         assert!(!replica.usable_at(now + Duration::from_secs(1)));
+        assert!(replica.has(None) && !replica.has(Some(now)));
+        replica.reached = Some(now);
+        assert!(!replica.has(Some(now)) && replica.has(now.checked_sub(Duration::from_millis(1))));
     }
 
     #[test]

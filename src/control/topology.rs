@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
@@ -20,6 +21,7 @@ use super::lag::{History, Lag, Lsn};
 use super::pg_tls::PgTls;
 use super::snapshot::{PrimaryState, ReplicaState, Shared, Topology, publish};
 use crate::config::{Host, ServerTlsSettings, ServerUrl, Settings, TargetSessionAttrs};
+use crate::guard::Lane;
 use crate::proxy::tls::{ServerTls, TlsError};
 
 /// A server to watch.
@@ -30,6 +32,10 @@ pub struct Server {
     pub url: ServerUrl,
     /// What the URL's `sslmode` asks for.
     pub tls: ServerTls,
+    /// Whom it serves.
+    pub lane: Lane,
+    /// How far it may be behind, if not as far as all.
+    pub max_lag: Option<Duration>,
 }
 
 impl Server {
@@ -39,7 +45,7 @@ impl Server {
     /// As [`ServerTls::of`].
     pub fn new(name: &str, url: ServerUrl, files: &ServerTlsSettings) -> Result<Self, TlsError> {
         let tls = ServerTls::of(&url, files)?;
-        Ok(Self { name: name.into(), url, tls })
+        Ok(Self { name: name.into(), url, tls, lane: Lane::Replica, max_lag: None })
     }
 }
 
@@ -72,7 +78,8 @@ impl Watch {
     }
 }
 
-/// The primary is `primary`, the replicas are `replica1`, `replica2`, … in the order of the settings.
+/// The primary is `primary`, the replicas are `replica1`, `replica2`, … in the order of the settings; behind them come
+/// the servers of the lanes.
 ///
 /// # Errors
 /// As [`ServerTls::of`].
@@ -80,11 +87,19 @@ pub fn servers(settings: &Settings) -> Result<(Server, Vec<Server>), TlsError> {
     let files = &settings.server_tls;
     let replicas = settings.replicas.iter().enumerate();
     let replicas = replicas.map(|(n, url)| Server::new(&format!("replica{}", n + 1), url.clone(), files));
-    Ok((Server::new("primary", settings.primary.clone(), files)?, replicas.collect::<Result<_, _>>()?))
+    let of_lanes = settings.lane_servers().map(|server| {
+        let max_lag = Some(server.lane.max_lag(settings));
+        Ok(Server { lane: server.of, max_lag, ..Server::new(&server.label, server.url.clone(), files)? })
+    });
+    let primary = Server::new("primary", settings.primary.clone(), files)?;
+    Ok((Server { lane: Lane::Primary, ..primary }, replicas.chain(of_lanes).collect::<Result<_, _>>()?))
 }
 
-/// Watches the servers for ever. Drop it to stop.
-pub async fn run(shared: Shared, primary: Server, replicas: Vec<Server>, watch: Watch) {
+/// However many ask for it, a server is asked no more often.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Watches the servers for ever; at once, and not only in its time, when `asked` is notified. Drop it to stop.
+pub async fn run(shared: Shared, primary: Server, replicas: Vec<Server>, watch: Watch, asked: Arc<Notify>) {
     let topology = Topology {
         primary: PrimaryState { name: Arc::clone(&primary.name), ..PrimaryState::default() },
         replicas: replicas.iter().map(|server| ReplicaState::unknown(Arc::clone(&server.name))).collect(),
@@ -94,8 +109,9 @@ pub async fn run(shared: Shared, primary: Server, replicas: Vec<Server>, watch: 
     let mut tasks = JoinSet::new();
     let roles = std::iter::once(Role::Primary).chain((0..replicas.len()).map(Role::Replica));
     for (role, server) in roles.zip(std::iter::once(primary).chain(replicas)) {
-        let (shared, known) = (Arc::clone(&shared), Arc::clone(&known));
-        let watcher = Watcher { shared, known, server, role, watch, last: None };
+        let (shared, known, asked) = (Arc::clone(&shared), Arc::clone(&known), Arc::clone(&asked));
+        let watch = Watch { max_lag: server.max_lag.unwrap_or(watch.max_lag), ..watch };
+        let watcher = Watcher { shared, known, server, role, watch, asked, last: None };
         tasks.spawn(watcher.run());
     }
     // They do not end. Should one panic, its last answer expires and the others go on.
@@ -153,6 +169,8 @@ impl Fault {
 #[derive(Debug, Default)]
 struct Known {
     history: History,
+    /// Where the next record of its WAL would stand, which what was committed without waiting is behind already.
+    inserted: History,
     system: Option<System>,
 }
 
@@ -166,6 +184,7 @@ struct Watcher {
     server: Server,
     role: Role,
     watch: Watch,
+    asked: Arc<Notify>,
     /// What was logged last.
     last: Option<Option<std::mem::Discriminant<Fault>>>,
 }
@@ -179,6 +198,8 @@ struct Answer {
     system: System,
     /// Written by a primary, replayed by a replica.
     lsn: Lsn,
+    /// Of a primary: the end of the last record, written or not.
+    inserted: Lsn,
 }
 
 impl Watcher {
@@ -220,7 +241,9 @@ impl Watcher {
             answers += 1;
             // A fresh replica usually is a moment from being known: a whole interval would be long.
             let pause = if known { interval } else { impatience.next().min(interval) };
-            sleep(pause.saturating_sub(asked.elapsed())).await;
+            let pause = pause.saturating_sub(asked.elapsed());
+            sleep(pause.min(LEAST_PAUSE)).await;
+            let _ = timeout(pause.saturating_sub(LEAST_PAUSE), self.asked.notified()).await;
         }
     }
 
@@ -235,9 +258,10 @@ impl Watcher {
             Role::Primary => {
                 let mut known = self.known();
                 if known.system.replace(answer.system) != Some(answer.system) {
-                    known.history = History::default();
+                    (known.history, known.inserted) = (History::default(), History::default());
                 }
                 known.history.record(answer.asked, answer.lsn);
+                known.inserted.record(answer.asked, answer.inserted);
                 drop(known);
                 self.report(Ok(answer), None);
             }
@@ -294,6 +318,10 @@ impl Watcher {
                     why_not: why.clone(),
                     lag,
                     good_until: outcome.as_ref().ok().map(|answer| answer.asked + self.watch.patience()),
+                    reached: outcome
+                        .as_ref()
+                        .ok()
+                        .and_then(|answer| self.known().inserted.reached(answer.lsn)),
                 };
                 publish(&self.shared, |next| {
                     if let Some(replica) = next.topology.replicas.get_mut(place) {
@@ -336,7 +364,9 @@ impl Session {
     /// Good for both roles: a position that a server does not have is not asked for (CASE evaluates one
     /// branch).
     const ASK: &str = "SELECT pg_catalog.pg_is_in_recovery(), CASE WHEN pg_catalog.pg_is_in_recovery() \
-                       THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END";
+                       THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, \
+                       CASE WHEN pg_catalog.pg_is_in_recovery() \
+                       THEN NULL ELSE pg_catalog.pg_current_wal_insert_lsn() END";
 
     const SYSTEM: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
 
@@ -359,8 +389,17 @@ impl Session {
         // A standby that has replayed nothing yet says NULL.
         let lsn: Option<PgLsn> = row.try_get(1).map_err(sentence)?;
         let lsn = lsn.map_or(0, Lsn::from);
-        Ok(Answer { asked, answered: Instant::now(), in_recovery, system: self.system, lsn })
+        let inserted: Option<PgLsn> = row.try_get(2).map_err(sentence)?;
+        let inserted = inserted.map_or(0, |lsn| end_of_record(lsn.into()));
+        Ok(Answer { asked, answered: Instant::now(), in_recovery, system: self.system, lsn, inserted })
     }
+}
+
+/// Between two pages the next record stands behind the page's header (24 or 40 bytes), and the last one ended before it:
+/// no record is so short that it could end there.
+fn end_of_record(next: Lsn) -> Lsn {
+    const PAGE: Lsn = 8192;
+    if next % PAGE <= 40 { next - next % PAGE } else { next }
 }
 
 /// The one place where a probe connects.
@@ -435,62 +474,5 @@ impl Backoff {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const WATCH: Watch = Watch {
-        check_interval: Duration::from_secs(1),
-        max_lag: Duration::from_secs(5),
-        connect_timeout: Duration::from_secs(1),
-    };
-
-    #[test]
-    fn pauses_grow_to_a_bound_and_differ() {
-        let mut pause = Backoff::default();
-        let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
-        assert!(pauses[0] <= Duration::from_millis(50) && pauses[0] >= Duration::from_millis(25));
-        assert!(pauses[10..].iter().all(|p| *p >= Duration::from_secs(1) && *p <= Duration::from_secs(2)));
-        assert!(pauses[10..].windows(2).any(|pair| pair[0] != pair[1]));
-    }
-
-    #[test]
-    fn a_url_becomes_a_connection_with_our_name_and_timeout() {
-        let url = "postgres://u:p@db.example:6000/shop?sslmode=require&options=-c%20geqo%3Doff";
-        let config = |url: &str| client_config(&server("primary", url), &WATCH);
-        let socket = config("postgres:///x?host=/run/pg&sslmode=require");
-        let config = config(url);
-        assert_eq!(config.get_application_name(), Some("pgsluice topology"));
-        assert_eq!(config.get_options(), Some("-c geqo=off -c statement_timeout=1000"));
-        assert_eq!(config.get_ssl_mode(), tokio_postgres::config::SslMode::Require);
-        assert_eq!((config.get_ports(), config.get_password()), ([6000].as_slice(), Some(b"p".as_slice())));
-        assert_eq!(socket.get_hosts(), [tokio_postgres::config::Host::Unix("/run/pg".into())]);
-        assert_eq!(socket.get_ssl_mode(), tokio_postgres::config::SslMode::Disable, "as libpq does");
-    }
-
-    fn server(name: &str, url: &str) -> Server {
-        Server::new(name, url.parse().unwrap(), &ServerTlsSettings::default()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_is_not_used_and_the_reason_says_so() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = closed.local_addr().unwrap().port();
-        drop(closed);
-        let server = |name: &str| server(name, &format!("postgres://u:geheim@127.0.0.1:{port}/x"));
-        let shared = Shared::default();
-        let run = run(Arc::clone(&shared), server("primary"), vec![server("replica1")], WATCH);
-        let told = async {
-            loop {
-                let topology = shared.load().topology.clone();
-                let why = topology.replicas.first().and_then(|replica| replica.why_not.clone());
-                if let Some(why) = why.filter(|why| why.contains("refused")) {
-                    break (topology, why);
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let (topology, why) = tokio::select! { told = told => told, () = run => unreachable!() };
-        assert!(!topology.replicas[0].usable && !why.contains("geheim"), "{why}");
-    }
-}
+#[path = "topology_tests.rs"]
+mod tests;

@@ -118,6 +118,7 @@ impl Bench<'_> {
                 .collect(),
             statements: u32::try_from(statements.len()).unwrap_or(u32::MAX),
             read_only: statements.iter().all(|facts| facts.read_only),
+            may_write: statements.iter().any(may_write),
             transaction_control: statements.iter().any(|facts| facts.kind == Kind::Transaction),
             like_params: Box::default(),
             with_wildcard: None,
@@ -229,6 +230,12 @@ fn same_verdict(a: &Judgement, b: &Judgement) -> bool {
         && a.rewrite == b.rewrite
         && !open(a)
         && !open(b)
+}
+
+fn may_write(facts: &Facts) -> bool {
+    let of_session = matches!(facts.kind, Kind::Transaction | Kind::Set | Kind::Show)
+        || facts.effects.has(Effects::DISCARD_ALL);
+    !facts.read_only && !of_session
 }
 
 /// The first statement that is not transaction control, else the first.

@@ -36,6 +36,7 @@ pub use judge::{CacheCounters, Guard, GuardLimits};
 pub use limits::{Bound, Concurrency, Limits, Per, Rate};
 pub use needs::Needs;
 pub use policy::{Live, settle, settle_by_plan};
+pub use route::{Lane, Lanes};
 
 /// What a statement is. `unparsed` is honest: never guessed, never read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -111,24 +112,6 @@ impl Action {
     }
 }
 
-/// Where a statement may run. A lane is a wish: the topology decides whether a replica can take it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    Primary,
-    Replica,
-}
-
-impl Lane {
-    /// As policies call it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Primary => "primary",
-            Self::Replica => "replica",
-        }
-    }
-}
-
 /// Who asks, as far as a verdict may depend on it. Part of every cache key, compared whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
@@ -189,6 +172,9 @@ pub struct Judgement {
     pub statements: u32,
     /// Provably read-only: the precondition of a replica, whatever a policy says.
     pub read_only: bool,
+    /// Whoever reads after it may have to see what it did: a statement of the text is not read-only, and more than
+    /// transaction control, `SET` or `DISCARD ALL`.
+    pub may_write: bool,
     /// A statement of the text opens, closes or splits a transaction (BEGIN, COMMIT, SAVEPOINT, …).
     pub transaction_control: bool,
     /// Parameters ($n, from 1) that stand as LIKE patterns: a value that starts with `%` or `_` makes

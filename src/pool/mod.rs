@@ -45,6 +45,8 @@ use quota::{Quota, Quotas};
 pub struct Limits {
     /// Most connections to one server.
     pub pool_size: usize,
+    /// The setting that says so.
+    pub pool_size_setting: Arc<str>,
     /// Of these: most that clients may hold for their session state.
     pub max_pinned: usize,
     pub server_connect_timeout: Duration,
@@ -56,7 +58,7 @@ pub struct Limits {
 
 /// One PostgreSQL server.
 pub struct Node {
-    /// `host:port`, the label in metrics.
+    /// The label in metrics: `primary`, `replica1`, `analytics1`.
     pub name: Arc<str>,
     /// The first of its hosts.
     pub target: Target,
@@ -213,7 +215,10 @@ impl Node {
         let (name, db): (Arc<str>, Arc<str>) = (user.into(), database.into());
         let entry = self.pools.entry((Arc::clone(&name), Arc::clone(&db), purpose)).or_insert_with(|| {
             let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
-            let terms = self.settings.terms(user, database);
+            let mut terms = self.settings.terms(user, database);
+            if matches!(self.lane, Lane::Named(_)) {
+                (terms.reserve_pool_size, terms.min_pool_size) = (0, 0);
+            }
             Arc::new(KeyPool {
                 node: Arc::clone(self),
                 quotas: self.quotas.of(&name, &db, &terms),

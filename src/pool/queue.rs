@@ -375,7 +375,10 @@ impl KeyPool {
         let waiting = lock(&self.node.state).queue.len();
         match self.full(0) {
             Some(quota) => (quota.to_string(), quota.limit(), waiting),
-            None => ("pool.pool_size".to_owned(), self.node.limits.pool_size, waiting),
+            None => {
+                let limits = &self.node.limits;
+                (limits.pool_size_setting.to_string(), limits.pool_size, waiting)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::proxy::tls::ServerTls;
 pub(super) fn node_with(port: u16, pool_size: usize, settings: &str) -> Arc<Node> {
     let second = Duration::from_secs(1);
     let limits = Limits {
+        pool_size_setting: "pool.pool_size".into(),
         pool_size,
         max_pinned: pool_size,
         server_connect_timeout: second,

@@ -8,7 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::drive::{Closed, Drive};
+use super::lanes::{Wanted, Way};
 use super::vigil::Vigil;
+use crate::config::Fallback;
 use crate::guard::Lane;
 use crate::observe::counters::{ClientState, Timeout};
 use crate::pool::open::{self, OpenError};
@@ -33,7 +35,35 @@ pub(super) enum Denied {
     /// The client does not wait any more.
     Gone,
     Open(OpenError),
+    /// The lane has none that can be used.
+    NoServer(String),
 }
+
+/// Servers that could not be reached, and why.
+#[derive(Default)]
+struct Failed {
+    places: Vec<usize>,
+    why: Vec<String>,
+}
+
+impl Failed {
+    fn add(&mut self, place: usize, error: &OpenError) {
+        self.places.push(place);
+        self.why.push(error.for_client().1);
+    }
+
+    fn why(&self, place: usize) -> Option<&str> {
+        let at = self.places.iter().position(|failed| *failed == place)?;
+        self.why.get(at).map(String::as_str)
+    }
+}
+
+/// How long a server of a lane may take to get what the client wrote before another stands in.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+/// Servers of a lane of which the client is told why they cannot be used.
+const TOLD: usize = 4;
 
 /// What happens to a client in the queue after a while.
 #[derive(Clone, Copy)]
@@ -48,18 +78,23 @@ impl Drive {
     pub(super) async fn acquire(&mut self, lane: Lane) -> Acquired {
         let started = Instant::now();
         self.presence.set(ClientState::Waiting);
-        let thread = Rc::clone(&self.thread);
-        let replica = match (lane, thread.work.try_borrow_mut()) {
-            (Lane::Replica, Ok(mut work)) => thread.usable_replica(&mut work),
-            _ => None,
+        let mut failed = Failed::default();
+        let (pool, result) = loop {
+            let pool = match self.find(lane, started, &failed).await {
+                Ok(pool) => pool,
+                Err(denied) => break (Arc::clone(&self.ident.primary), Err(denied)),
+            };
+            match self.get(&pool, started).await {
+                // A server that can't be reached is no reason to fail as long as another can do it.
+                Err(Denied::Open(error)) => {
+                    match self.ident.replicas.iter().position(|p| Arc::ptr_eq(p, &pool)) {
+                        Some(place) => failed.add(place, &error),
+                        None => break (pool, Err(Denied::Open(error))),
+                    }
+                }
+                result => break (pool, result),
+            }
         };
-        let mut pool = Arc::clone(self.ident.pool(lane, replica));
-        let mut result = self.get(&pool, started).await;
-        if lane == Lane::Replica && matches!(result, Err(Denied::Open(_))) {
-            // A replica that can't be reached is no reason to fail: the primary can do it.
-            pool = Arc::clone(&self.ident.primary);
-            result = self.get(&pool, started).await;
-        }
         let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.ident.meter(&pool).waited(nanos);
         self.presence.set(ClientState::Idle);
@@ -72,6 +107,59 @@ impl Drive {
         }
     }
 
+    /// The pool that this lane leads to, as soon as it leads anywhere.
+    async fn find(&mut self, lane: Lane, started: Instant, failed: &Failed) -> Result<Arc<KeyPool>, Denied> {
+        let thread = Rc::clone(&self.thread);
+        let fallback = thread.shared.named(lane).map(|named| named.fallback);
+        // With somebody to stand in, it is not worth a long wait.
+        let patience = match fallback {
+            Some(Fallback::None) => self.ident.primary.terms.query_wait_timeout.unwrap_or(Duration::MAX),
+            _ => CATCH_UP,
+        };
+        let mut vigil = Vigil::new(self.carry.len());
+        loop {
+            let waited = started.elapsed();
+            let impatient = waited >= patience;
+            let wanted = Wanted { wrote: self.wrote, failed: &failed.places, impatient };
+            let way = match thread.work.try_borrow_mut() {
+                Ok(mut work) => match lane {
+                    // As ever: one try is enough, the primary can do it.
+                    Lane::Replica if !failed.places.is_empty() => Way::Primary,
+                    lane => thread.way(&mut work, lane, wanted),
+                },
+                Err(_) => Way::Soon,
+            };
+            match way {
+                Way::Nowhere => return Err(Denied::NoServer(self.why_nowhere(lane, failed))),
+                Way::Soon => thread.shared.probe_asked.notify_waiters(),
+                way => return Ok(Arc::clone(self.ident.pool(way).unwrap_or(&self.ident.primary))),
+            }
+            let mut pause = pin!(sleep(LOOK.min(patience.saturating_sub(waited))));
+            let interrupted = poll_fn(|cx| match pause.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => self.interrupted(&mut vigil, cx).map(Some),
+            });
+            if let Some(denied) = interrupted.await {
+                return Err(denied);
+            }
+        }
+    }
+
+    /// Why no server of a lane can be used.
+    fn why_nowhere(&self, lane: Lane, failed: &Failed) -> String {
+        let shared = &self.thread.shared;
+        let Some(named) = shared.named(lane) else { return "there is no such lane".to_owned() };
+        let topology = &shared.snapshot.load().topology;
+        let why = named.servers.clone().filter_map(|at| {
+            let state = topology.replicas.get(at)?;
+            let seen = || state.why_not.as_deref().unwrap_or("it has not got yet what this client wrote");
+            Some(format!("{}: {}", state.name, failed.why(at).unwrap_or_else(seen)))
+        });
+        let why: Vec<String> = why.take(TOLD).collect();
+        let nor = if named.fallback == Fallback::Replica { ", and no replica" } else { "" };
+        format!("no server of the lane {}{nor} can be used now: {}", named.name, why.join("; "))
+    }
+
     fn denied(&mut self, denied: Denied, pool: &KeyPool, started: Instant) -> Acquired {
         match denied {
             Denied::Shutdown => return Acquired::Closed(Closed::Shutdown),
@@ -79,7 +167,7 @@ impl Drive {
             Denied::Gone => return Acquired::Closed(Closed::Client),
             Denied::Canceled => {
                 let message = "canceling statement due to user request".to_owned();
-                self.session.decline(sqlstate::QUERY_CANCELED, message, None);
+                self.session.decline(sqlstate::QUERY_CANCELED, message, String::new());
             }
             Denied::Timeout => {
                 self.thread.meters.timeout(Timeout::QueryWait);
@@ -94,11 +182,16 @@ impl Drive {
                     }
                     _ => "Raise that cap or query_wait_timeout, or shorten transactions.",
                 };
-                self.session.decline(sqlstate::TOO_MANY_CONNECTIONS, message, Some(hint));
+                self.session.decline(sqlstate::TOO_MANY_CONNECTIONS, message, hint.to_owned());
             }
             Denied::Open(error) => {
                 let (code, message) = error.for_client();
-                self.session.decline(code, message, None);
+                self.session.decline(code, message, String::new());
+            }
+            Denied::NoServer(message) => {
+                let hint = "Try again when one of them is back, or have others stand in: `fallback` of the lane in the \
+                            settings is \"replica\" or \"primary\".";
+                self.session.decline(sqlstate::CANNOT_CONNECT_NOW, message, hint.to_owned());
             }
         }
         Acquired::Declined
@@ -106,9 +199,9 @@ impl Drive {
 
     async fn get(&mut self, pool: &Arc<KeyPool>, started: Instant) -> Result<Box<Server>, Denied> {
         let deadline = match pool.node.lane {
-            // The primary can do it: no reason to try a replica twice.
-            Lane::Replica => Some(started),
             Lane::Primary => pool.terms.query_wait_timeout.map(|t| started + t),
+            // Another can do it, or nobody is to wait for it: no reason to try twice.
+            Lane::Replica | Lane::Named(_) => Some(started),
         };
         let mut vigil = Vigil::new(self.carry.len());
         loop {
@@ -205,11 +298,15 @@ fn coming(pool: &KeyPool) -> Vec<(Duration, Then)> {
 }
 
 fn tell(out: &mut Vec<u8>, pool: &KeyPool) {
-    let message = "waiting for a server connection";
     let (setting, size, waiting) = pool.shortage();
+    let message = match pool.node.lane {
+        Lane::Named(_) => &format!("waiting for a connection to {}", pool.node.name),
+        Lane::Primary | Lane::Replica => "waiting for a server connection",
+    };
     let detail = format!("All {size} connections of {setting} are in use; {waiting} clients wait.");
-    let hint = "Raise pool.pool_size, or shorten transactions.";
-    reply::notice_response(out, "NOTICE", sqlstate::SUCCESSFUL_COMPLETION, message, &detail, hint);
+    let raise = &pool.node.limits.pool_size_setting;
+    let hint = format!("Raise {raise}, or shorten transactions.");
+    reply::notice_response(out, "NOTICE", sqlstate::SUCCESSFUL_COMPLETION, message, &detail, &hint);
 }
 
 /// Sleeps; a time too long to be represented is for ever.

@@ -13,9 +13,7 @@ use crate::guard::plan::{PlanKey, Planned};
 use crate::guard::{Action, Effects, Judgement, Per, client_key};
 use crate::observe::counters::PoolMeter;
 use crate::observe::query_log::Pen;
-use crate::session::{
-    Admission, Ask, End, Ledger, Limit, ParamSet, PlanAnswer, PlanQuestion, Run, Wants,
-};
+use crate::session::{Admission, Ask, End, Ledger, Limit, ParamSet, PlanAnswer, PlanQuestion, Run, Wants};
 
 /// Settings of applications' own that are remembered, for each user and database.
 const CUSTOM_SETTINGS: usize = 64;

@@ -82,6 +82,8 @@ pub(super) struct Drive {
     pub(super) alarm: Option<Box<Alarm>>,
     /// When the statement that runs was sent.
     pub(super) since: Instant,
+    /// When it let go of a server on which it may have written.
+    pub(super) wrote: Option<Instant>,
     /// What this client has in the account of buffered bytes.
     pub(super) buffered: usize,
     /// What the sweep of the deadlines reads; `None`: it has none.
@@ -159,6 +161,7 @@ impl Drive {
             holding: false,
             alarm: None,
             since,
+            wrote: None,
             buffered: 0,
             note,
             stirred: false,
@@ -294,7 +297,9 @@ impl Drive {
             return Ok(());
         }
         self.pinned.note(&self.ident.primary.node, self.session.holds());
-        if self.session.releases() && server.pipe.unsent() == 0 {
+        if !self.session.releases() {
+            self.carry_ready |= std::mem::take(&mut self.held); // it will not come free
+        } else if server.pipe.unsent() == 0 {
             self.release(cx);
         }
         Ok(())
@@ -429,10 +434,8 @@ impl Drive {
                 }
                 Step::Turn => return (fed.consumed, Err(Event::Turn)),
                 Step::Server(lane) => {
-                    let replica = if lane == Lane::Replica { thread.usable_replica(work) } else { None };
-                    match self.take_idle(lane, replica) {
-                        Ok(true) => {}
-                        other => return (fed.consumed, Err(other.err().unwrap_or(Event::Acquire(lane)))),
+                    if let Err(event) = self.take_idle(lane, work) {
+                        return (fed.consumed, Err(event));
                     }
                     from = fed.consumed;
                 }
@@ -448,22 +451,6 @@ impl Drive {
         if !self.own {
             server.backend.align(self.session.settings(), up);
         }
-    }
-
-    /// An idle server of this thread, without waiting.
-    fn take_idle(&mut self, lane: Lane, replica: Option<usize>) -> Result<bool, Event> {
-        let pool = Arc::clone(self.ident.pool(lane, replica));
-        while let Some(mut server) = pool.try_checkout(self.thread.index, self.id) {
-            if !server.is_dead() {
-                self.ident.meter(&pool).waited(0);
-                self.link(server);
-                return Ok(true);
-            }
-            if server.owner == self.id && lane == Lane::Primary {
-                return Err(Event::Fallen(server));
-            }
-        }
-        Ok(false)
     }
 
     /// Takes a server for this client.
@@ -484,6 +471,9 @@ impl Drive {
     /// Gives the idle server back.
     fn release(&mut self, cx: &mut Context<'_>) {
         let Some(mut server) = self.server.take() else { return };
+        if self.session.take_wrote() {
+            self.wrote = Some(Instant::now());
+        }
         server.watch(cx);
         self.presence.set(ClientState::Idle);
         if std::mem::take(&mut self.held) | std::mem::take(&mut self.holding) {

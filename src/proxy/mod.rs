@@ -21,6 +21,8 @@ mod replication;
 /// The loop of one client.
 mod drive;
 mod endings;
+/// Which server a lane leads to.
+pub mod lanes;
 /// Waiting for a server.
 mod acquire;
 /// What is known of plans.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, Semaphore};
@@ -14,6 +13,7 @@ use super::card::ClientCard;
 use super::client_log;
 use super::crowd::Crowd;
 use super::deadlines::Deadlines;
+use super::lanes::LaneServers;
 use super::mailbox::Mailbox;
 use super::planner::Planner;
 use super::startup::Front;
@@ -45,8 +45,12 @@ const IDENTS: usize = 1024;
 pub struct Shared {
     pub settings: Arc<Settings>,
     pub primary: Arc<Node>,
+    /// Behind them the servers of the lanes, as in the snapshot.
     pub replicas: Vec<Arc<Node>>,
+    pub lanes: Vec<LaneServers>,
     pub snapshot: snapshot::Shared,
+    /// Told, the servers are probed at once.
+    pub probe_asked: Arc<Notify>,
     pub front: Arc<Front>,
     pub console: Console,
     pub meters: Arc<Meters>,
@@ -188,6 +192,7 @@ const NO_PROCESS: i32 = 1 << 30;
 pub struct Parts {
     pub settings: Arc<Settings>,
     pub primary: Arc<Node>,
+    /// And behind them the servers of the lanes.
     pub replicas: Vec<Arc<Node>>,
     pub snapshot: snapshot::Shared,
     pub front: Arc<Front>,
@@ -207,6 +212,8 @@ impl Shared {
         Arc::new(Self {
             learned: Arc::default(),
             catalog_asked: Arc::default(),
+            probe_asked: Arc::default(),
+            lanes: LaneServers::of(&settings),
             primary: parts.primary,
             replicas: parts.replicas,
             snapshot: parts.snapshot,
@@ -264,7 +271,7 @@ pub struct Thread {
     /// What is known of plans.
     pub(super) planner: RefCell<Planner>,
     idents: RefCell<HashMap<IdentKey, Met>>,
-    turn: std::cell::Cell<usize>,
+    pub(super) turn: std::cell::Cell<usize>,
 }
 
 /// Buffers and machines that one poll at a time uses.
@@ -277,7 +284,7 @@ pub(super) struct Work {
     pub(super) snapshot: snapshot::Reader,
     /// What the guard goes by.
     pub(super) policies: Option<Arc<Published>>,
-    /// Some policy may route to a replica.
+    /// Some policy may route elsewhere than to the primary.
     pub(super) routes: bool,
 }
 
@@ -293,8 +300,9 @@ pub struct Ident {
     pub class: Arc<Class>,
     pub settings: Arc<ParamSet>,
     pub primary: Arc<KeyPool>,
+    /// Behind them those of the lanes.
     pub replicas: Vec<Arc<KeyPool>>,
-    /// The pool mode lets a statement run elsewhere than its neighbours, and there is a replica.
+    /// The pool mode lets a statement run elsewhere than its neighbours, and there is an elsewhere.
     pub may_route: bool,
     /// Unnamed statements may be prepared under a name of ours.
     pub reuse_unnamed: bool,
@@ -427,18 +435,6 @@ impl Thread {
             }
         });
     }
-
-    /// The first replica, in turn, that is fit to be read from now.
-    pub(super) fn usable_replica(&self, work: &mut Work) -> Option<usize> {
-        let replicas = &work.snapshot.load().topology.replicas;
-        let now = Instant::now();
-        let n = replicas.len();
-        let turn = self.turn.get();
-        let found =
-            (0..n).map(|i| (turn + i) % n).find(|&i| replicas.get(i).is_some_and(|r| r.usable_at(now)))?;
-        self.turn.set(found + 1);
-        Some(found)
-    }
 }
 
 impl Ident {
@@ -447,20 +443,12 @@ impl Ident {
         self.reported.iter().find(|(known, _)| known.as_ref() == name).map(|(_, value)| value.as_ref())
     }
 
-    /// Where a lane leads now: a replica if one is fit, else the primary.
-    pub(super) fn pool(&self, lane: Lane, replica: Option<usize>) -> &Arc<KeyPool> {
-        match lane {
-            Lane::Primary => &self.primary,
-            Lane::Replica => replica.and_then(|i| self.replicas.get(i)).unwrap_or(&self.primary),
-        }
-    }
-
     /// The counters of a server's pool.
     #[inline]
     pub(super) fn meter_of(&self, server: &Server) -> &Arc<PoolMeter> {
         match (server.backend.lane(), server.permit.pool()) {
-            (Lane::Replica, Some(pool)) => self.meter(pool),
-            _ => &self.primary_meter,
+            (Lane::Primary, _) | (_, None) => &self.primary_meter,
+            (_, Some(pool)) => self.meter(pool),
         }
     }
 

@@ -66,7 +66,7 @@ impl Drive {
                 let message = "canceling statement due to user request".to_owned();
                 self.session.give_up_turn(sqlstate::QUERY_CANCELED, message);
             }
-            Denied::Timeout | Denied::Open(_) => {
+            Denied::Timeout | Denied::Open(_) | Denied::NoServer(_) => {
                 self.thread.meters.timeout(Timeout::QueryWait);
                 match asks.get(waits.get()) {
                     Some(ask) => {

@@ -308,3 +308,21 @@ impl Backend {
         }
     }
 }
+
+impl Backend {
+    /// A server that is no primary takes only what was routed to it: the next batch waits until it is let go. A primary
+    /// takes all, as long as it is there.
+    pub(super) fn must_leave(&self) -> bool {
+        self.lane != Lane::Primary && !self.unsynced && !self.untouched()
+    }
+
+    /// Nothing was sent since it was checked out.
+    fn untouched(&self) -> bool {
+        self.queue.iter().all(Expect::is_ours)
+    }
+
+    /// Untouched and outside a transaction.
+    pub(super) fn fresh(&self) -> bool {
+        self.untouched() && self.status == b'I' && !self.unsynced && !self.error_skip
+    }
+}

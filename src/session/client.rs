@@ -46,7 +46,7 @@ pub struct Env<'a, L: Ledger> {
     pub max_statement_bytes: usize,
     /// Prepared statements of one client, text and name together.
     pub prepared_bytes: usize,
-    /// A replica may be asked: otherwise every lane is the primary.
+    /// Others than the primary may be asked: otherwise every lane is the primary.
     pub replicas: bool,
     /// Unnamed statements may be prepared under a name of ours.
     pub reuse_unnamed: bool,
@@ -67,7 +67,7 @@ pub enum Step {
     More,
     /// A server of this lane, then the same bytes again from `consumed`.
     Server(Lane),
-    /// The present server to come free, then the same bytes again from `consumed`.
+    /// The present server to come free, or to be kept for its state, then the same bytes again from `consumed`.
     Wait,
     /// The server to answer what is under way, then the same bytes again from `consumed`.
     Hold,
@@ -135,6 +135,8 @@ pub struct Session {
     /// It is being asked.
     pub(super) asking: bool,
     pub(super) touched: Option<Box<Touched>>,
+    /// Something that others may read was or may have been written since the server came.
+    pub(super) wrote: bool,
     /// Its server will never be as new again.
     pub(super) wears: bool,
     pub(super) restores: Restores,
@@ -156,6 +158,8 @@ pub struct Session {
     pub(super) history: Option<Box<History>>,
     /// The message at hand waited for this plan.
     pub(super) plan_asked: Option<PlanKey>,
+    /// The server came for a plan alone; by what it says the statement may belong elsewhere.
+    pub(super) came_for_plan: bool,
 }
 
 impl Session {
@@ -184,6 +188,7 @@ impl Session {
             asked: Effects::NONE,
             asking: false,
             touched: None,
+            wrote: false,
             wears: false,
             restores: Restores::default(),
             in_flux: false,
@@ -197,6 +202,7 @@ impl Session {
             postponed: false,
             history: None,
             plan_asked: None,
+            came_for_plan: false,
         }
     }
 
@@ -364,7 +370,8 @@ impl Session {
             self.stream(t, false);
             return Ok(Flow::Done);
         };
-        if link.lane != env.lane(&judgement) && link.must_leave() {
+        let came_for_plan = std::mem::take(&mut self.came_for_plan) && link.fresh();
+        if link.lane != env.lane(&judgement) && (came_for_plan || self.leaves(link)) {
             self.judged = Some((env.guard.generation(), judgement));
             return Ok(Flow::Stop(Step::Wait));
         }
@@ -449,21 +456,3 @@ impl Session {
 }
 
 const BAD_LENGTH: Fatal = Fatal { sqlstate: sqlstate::PROTOCOL_VIOLATION, message: "invalid message length" };
-
-impl Backend {
-    /// A replica takes only what was routed to it: the next batch waits until it is let go. A primary takes
-    /// all, but a batch for a replica leaves it first if it is idle in any case.
-    pub(super) fn must_leave(&self) -> bool {
-        self.lane == Lane::Replica && !self.unsynced && !self.untouched()
-    }
-
-    /// Nothing was sent since it was checked out.
-    fn untouched(&self) -> bool {
-        self.queue.iter().all(Expect::is_ours)
-    }
-
-    /// Untouched and outside a transaction.
-    pub(super) fn fresh(&self) -> bool {
-        self.untouched() && self.status == b'I' && !self.unsynced && !self.error_skip
-    }
-}

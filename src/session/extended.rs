@@ -332,7 +332,7 @@ impl Session {
                 }
                 Some(Flow::Stop(Step::Server(self.batch_lane(env, t.left))))
             }
-            Some(link) if link.must_leave() && self.batch_lane(env, t.left) != link.lane => {
+            Some(link) if self.leaves(link) && self.batch_lane(env, t.left) != link.lane => {
                 Some(Flow::Stop(Step::Wait))
             }
             Some(_) => None,
@@ -352,18 +352,18 @@ impl Session {
         true
     }
 
-    /// Where a batch may run: a replica only if it is here whole, up to its Sync, and every statement of it
-    /// was routed there.
+    /// Where a batch may run: elsewhere than on the primary only if it is here whole, up to its Sync, and every statement
+    /// of it was routed elsewhere.
     fn batch_lane<L: Ledger>(&mut self, env: &mut Env<'_, L>, mut left: &[u8]) -> Lane {
         if !env.replicas {
             return Lane::Primary;
         }
-        let mut routed = false;
+        let mut routed: Option<Lane> = None;
         while let Ok(Some(h)) = frame::peek(left, frame::client_limit) {
             let Some(body) = left.get(HEADER..h.total) else { return Lane::Primary };
             left = left.get(h.total..).unwrap_or_default();
             let lane = match h.tag {
-                b'S' => return if routed { Lane::Replica } else { Lane::Primary },
+                b'S' => return routed.unwrap_or(Lane::Primary),
                 b'P' => match frontend::parse(body) {
                     Some(parse) if parse.text.len() <= env.max_statement_bytes => {
                         self.judge(env, parse.text).lane
@@ -384,10 +384,10 @@ impl Session {
                 b'D' | b'E' | b'C' | b'H' => continue,
                 _ => return Lane::Primary,
             };
-            if lane != Lane::Replica {
-                return Lane::Primary;
+            if lane == Lane::Primary {
+                return lane;
             }
-            routed = true;
+            routed = Some(routed.map_or(lane, |other| other.min(lane)));
         }
         Lane::Primary
     }

@@ -58,13 +58,19 @@ impl Session {
         Some(Refusal::fixed(sqlstate::TOO_MANY_CONNECTIONS, message, Some(hint)))
     }
 
+    /// Something may have been written on the server that is about to go back; asked once.
+    pub fn take_wrote(&mut self) -> bool {
+        std::mem::take(&mut self.wrote)
+    }
+
     /// Notes what the statement may do to the session.
     pub(super) fn takes_effect<L: Ledger>(&mut self, ledger: &mut L, j: &Judgement, t: &mut Turn<'_, '_>) {
-        if j.effects.is_none() {
-            return;
-        }
         if j.effects.has(Effects::NAMES_PREPARED) {
             return self.takes_effect_by_name(ledger, j, t);
+        }
+        self.wrote |= j.may_write;
+        if j.effects.is_none() {
+            return;
         }
         self.takes_effect_itself(ledger, j, t);
     }
@@ -77,8 +83,14 @@ impl Session {
         for (name, _) in j.prepared.iter().filter(|(_, gone)| !gone) {
             match self.runs(name.as_bytes()) {
                 Some(runs) if runs.effects.has(Effects::NAMES_PREPARED) => {}
-                Some(runs) => self.takes_effect_itself(ledger, &runs, t),
-                None => self.suspect = self.suspect.and(UNSEEN),
+                Some(runs) => {
+                    self.wrote |= runs.may_write;
+                    self.takes_effect_itself(ledger, &runs, t);
+                }
+                None => {
+                    self.wrote = true;
+                    self.suspect = self.suspect.and(UNSEEN);
+                }
             }
         }
         self.takes_effect_itself(ledger, j, t);

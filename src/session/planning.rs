@@ -171,6 +171,7 @@ impl Session {
             _ => {}
         }
         let Some(link) = t.link.as_deref_mut() else {
+            self.came_for_plan = matches!(form, Form::Query { .. });
             return Err(Flow::Stop(Step::Server(env.lane(judgement))));
         };
         if link.unsynced || link.status == b'E' || link.error_skip || link.copy_in {

@@ -16,11 +16,12 @@ pub(super) const POISON: &[u8] = b"pgsluice refused this statement";
 impl Session {
     /// The server the session asked for is not to be had: the message that waits for it is refused when it is
     /// fed again without one, and the client goes on.
-    pub fn decline(&mut self, sqlstate: [u8; 5], message: String, hint: Option<&'static str>) {
-        self.declined = Some(Box::new(Refusal::fixed(sqlstate, message, hint)));
+    pub fn decline(&mut self, sqlstate: [u8; 5], message: String, hint: String) {
+        self.declined = Some(Box::new(Refusal::worded(sqlstate, message, String::new(), hint)));
     }
 
     pub(super) fn take_declined(&mut self) -> Option<Refusal> {
+        self.came_for_plan &= self.declined.is_none();
         self.declined.take().map(|refusal| *refusal)
     }
 

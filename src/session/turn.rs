@@ -2,7 +2,8 @@
 
 use super::Ledger;
 use super::backend::Backend;
-use super::client::{Env, Step};
+use super::client::{Env, Session, Step};
+use super::expect::Expect;
 use super::outlet::Outlet;
 use crate::guard::{Judgement, Lane};
 use crate::wire::frame::{HEADER, Header};
@@ -36,6 +37,17 @@ pub(super) enum Flow {
     Done,
     Short,
     Stop(Step),
+}
+
+impl Session {
+    /// What is for another lane waits until this server is let go, or turns out to be kept: it is no primary, or all that
+    /// it owes ends soon and leaves it idle (our question what was left on it, the client's Close and Sync).
+    pub(super) fn leaves(&self, link: &Backend) -> bool {
+        let is_sync = |e: &Expect| matches!(e, Expect::Sync);
+        let idles = |e: &Expect| e.is_ours() || e.is_local() || is_sync(e) || matches!(e, Expect::Close);
+        let ends = link.status == b'I' && !link.unsynced && link.rest == 0 && link.queue.iter().all(idles);
+        link.must_leave() || (ends && (self.asking || link.queue.iter().any(is_sync)))
+    }
 }
 
 impl<L: Ledger> Env<'_, L> {

@@ -54,6 +54,7 @@ mod statement_limits;
 mod bypass;
 mod truth;
 mod route_replica;
+mod lanes;
 mod metrics;
 mod console;
 mod shutdown;

@@ -36,7 +36,7 @@ impl Probes {
         let shared = Shared::default();
         let replicas =
             replicas.iter().enumerate().map(|(n, url)| server(&format!("replica{}", n + 1), url)).collect();
-        let watch = run(Arc::clone(&shared), server("primary", primary), replicas, WATCH);
+        let watch = run(Arc::clone(&shared), server("primary", primary), replicas, WATCH, Arc::default());
         Self { shared, task: tokio::spawn(watch) }
     }
 

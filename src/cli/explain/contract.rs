@@ -108,7 +108,7 @@ pub(super) struct Finding {
 pub(super) struct Verdict<'a> {
     pub(super) action: &'static str,
     pub(super) rule: Option<&'a str>,
-    pub(super) route: &'static str,
+    pub(super) route: &'a str,
     pub(super) limits: Option<Bounds>,
 }
 
@@ -192,7 +192,7 @@ pub(super) fn verdict<'a>(judgement: &Judgement, policies: &'a Policies) -> Verd
     Verdict {
         action: judgement.action.name(),
         rule: rule.map(|rule| &*rule.name),
-        route: judgement.lane.name(),
+        route: policies.lanes().name(judgement.lane),
         limits: judgement.limits.as_deref().map(bounds),
     }
 }

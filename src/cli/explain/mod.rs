@@ -21,7 +21,9 @@ use crate::guard::catalog::Catalog;
 use crate::guard::facts::Facts;
 use crate::guard::plan::advise;
 use crate::guard::policy::{Case, Policies, load_cases};
-use crate::guard::{Action, Circumstances, Class, GuardLimits, Kind, catalog_text, client_key, evaluate};
+use crate::guard::{
+    Action, Circumstances, Class, GuardLimits, Kind, Lanes, catalog_text, client_key, evaluate,
+};
 
 pub fn command(args: &ExplainArgs) -> ExitCode {
     let explainer = match Explainer::new(args) {
@@ -106,7 +108,8 @@ impl Explainer {
             problems.append(&mut found);
             None
         });
-        let policies = policies::read(&args.policies).map_err(|mut found| problems.append(&mut found));
+        let policies =
+            policies::read(&args.policies, &Lanes::any()).map_err(|mut found| problems.append(&mut found));
         match policies {
             Ok(loaded) if problems.is_empty() => Ok(Self {
                 policies: loaded.policies,

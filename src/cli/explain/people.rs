@@ -104,7 +104,10 @@ fn verdict_in_words(verdict: &Verdict<'_>) -> String {
     let by = verdict.rule.map_or_else(String::new, |rule| format!(" by {rule}"));
     match verdict.action {
         "block" => format!("block{by}"),
-        action => format!("{action}{by}, on the {}", verdict.route),
+        action if ["primary", "replica"].contains(&verdict.route) => {
+            format!("{action}{by}, on the {}", verdict.route)
+        }
+        action => format!("{action}{by}, in the lane {}", verdict.route),
     }
 }
 

@@ -140,7 +140,7 @@ impl Plan {
         let mut sets = Vec::new();
         let compared = (!args.compare.is_empty()).then_some(("--compare", &args.compare));
         for (name, paths) in [("--policies", &args.policies)].into_iter().chain(compared) {
-            match crate::control::policies::read(paths) {
+            match crate::control::policies::read(paths, &crate::guard::Lanes::any()) {
                 Ok(loaded) => sets.push(set(name, paths, loaded.policies)),
                 Err(mut found) => problems.append(&mut found),
             }

@@ -20,7 +20,7 @@ pub use watch::run;
 use crate::config;
 use crate::document::{Problem, Source};
 use crate::guard::policy::{ListMode, PACKS, Policies};
-use crate::guard::sql;
+use crate::guard::{Lanes, sql};
 use crate::observe::RuleMap;
 
 /// One version of the policies.
@@ -56,18 +56,19 @@ pub struct Loaded {
     pub sources: Vec<Arc<Source>>,
 }
 
-/// Reads files, directories and packs; the built-in baseline if nothing is named.
+/// Reads files, directories and packs, which may name these lanes; the built-in baseline if nothing is named.
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn read(paths: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
-    attempt(paths).0
+pub fn read(paths: &[PathBuf], lanes: &Lanes) -> Result<Loaded, Vec<Problem>> {
+    attempt(paths, lanes).0
 }
 
 /// As [`read`], and the file of the allow-list as far as one is known.
-fn attempt(paths: &[PathBuf]) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
+fn attempt(paths: &[PathBuf], lanes: &Lanes) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
     let sources = if paths.is_empty() { Ok(vec![PACKS[0].source()]) } else { config::policy_sources(paths) };
-    let loaded = sources.and_then(|sources| Ok(Loaded { policies: Policies::load(&sources)?, sources }));
+    let loaded =
+        sources.and_then(|sources| Ok(Loaded { policies: Policies::load_with(&sources, lanes)?, sources }));
     let mut loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => return (Err(problems), None),
@@ -108,12 +109,16 @@ fn know_learned(policies: &mut Policies) -> Result<Option<Arc<Source>>, Vec<Prob
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn read_or_observe(paths: &[PathBuf], observes: bool) -> Result<Loaded, Vec<Problem>> {
-    attempt_or_observe(paths, observes).0
+pub fn read_or_observe(paths: &[PathBuf], lanes: &Lanes, observes: bool) -> Result<Loaded, Vec<Problem>> {
+    attempt_or_observe(paths, lanes, observes).0
 }
 
-fn attempt_or_observe(paths: &[PathBuf], observes: bool) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
-    let (loaded, list) = attempt(paths);
+fn attempt_or_observe(
+    paths: &[PathBuf],
+    lanes: &Lanes,
+    observes: bool,
+) -> (Result<Loaded, Vec<Problem>>, Option<ListFile>) {
+    let (loaded, list) = attempt(paths, lanes);
     let observing = |loaded: Loaded| Loaded { policies: loaded.policies.observing(), ..loaded };
     let loaded = if paths.is_empty() || observes { loaded.map(observing) } else { loaded };
     (loaded, list)

@@ -10,6 +10,7 @@ use super::watch::{ListFile, Stamp};
 use super::{Canary, Diff, Loaded, Published, Version, attempt_or_observe, hash};
 use crate::control::snapshot;
 use crate::document::Problem;
+use crate::guard::Lanes;
 use crate::guard::policy::Rule;
 use crate::observe::{Meters, RuleLabel};
 
@@ -21,6 +22,8 @@ const LOGGED: usize = 10;
 pub struct StoreSettings {
     /// What `policies` names.
     pub paths: Vec<PathBuf>,
+    /// What rules may name in `route`.
+    pub lanes: Lanes,
     /// All rules only observe.
     pub observes: bool,
     /// Versions kept in memory.
@@ -213,7 +216,8 @@ impl Store {
     fn load(&self, trigger: &str, wish: &Wish) -> Result<String, String> {
         let _turn = locked(&self.turn);
         let stamp = Stamp::of(&self.settings.paths);
-        let (loaded, list) = attempt_or_observe(&self.settings.paths, self.settings.observes);
+        let (loaded, list) =
+            attempt_or_observe(&self.settings.paths, &self.settings.lanes, self.settings.observes);
         let now = SystemTime::now();
         let mut state = locked(&self.state);
         // Of files with a mistake it may not be known; then it is likely where it was.

@@ -124,24 +124,24 @@ mod tests {
             format!("[[allowed]]\nfingerprint = \"0123456789abcdef\"\nuser = \"{user}\"\ndatabase = \"d\"\n")
         };
         write("p.toml", "[allow_list]\nmode = \"learn\"\nfile = \"seen.toml\"\n");
-        let (learning, file) = attempt(&paths);
+        let (learning, file) = attempt(&paths, &crate::guard::Lanes::default());
         assert!(learning.is_ok() && file.as_ref().unwrap().is_ours, "there is no file yet");
         let before = Stamp::with(&paths, file.as_ref());
         write("seen.toml", &list("app"));
         assert_eq!(Stamp::with(&paths, file.as_ref()), before, "what we write is no change");
-        let (learning, _) = attempt(&paths);
+        let (learning, _) = attempt(&paths, &crate::guard::Lanes::default());
         let learning = learning.unwrap();
         assert_eq!((names(&learning), learning.policies.allow_list().unwrap().len()), (vec!["p.toml"], 1));
 
         write("p.toml", "[allow_list]\nmode = \"enforce\"\nfile = \"seen.toml\"\n");
-        let (enforcing, file) = attempt(&paths);
+        let (enforcing, file) = attempt(&paths, &crate::guard::Lanes::default());
         assert_eq!(names(&enforcing.unwrap()), ["p.toml", "seen.toml"]);
         let before = Stamp::with(&paths, file.as_ref());
         assert_eq!(Stamp::with(&paths, file.as_ref()), before);
         write("seen.toml", &(list("app") + &list("other")));
         assert_ne!(Stamp::with(&paths, file.as_ref()), before, "what a person writes is");
         write("seen.toml", "[[allowed]]\n");
-        let (broken, file) = attempt(&paths);
+        let (broken, file) = attempt(&paths, &crate::guard::Lanes::default());
         assert!(
             broken.is_err() && file.is_some_and(|file| !file.is_ours),
             "it is looked at until it is mended"

@@ -10,7 +10,7 @@ use crate::document::{Problem, Source, closest, short};
 use crate::guard::catalog::Catalog;
 use crate::guard::plan::PlanFacts;
 use crate::guard::{
-    Action, Circumstances, Class, GuardLimits, Judgement, Lane, Limits, SessionFacts, TimeFacts, client_key,
+    Action, Circumstances, Class, GuardLimits, Judgement, Limits, SessionFacts, TimeFacts, client_key,
     evaluate,
 };
 
@@ -35,8 +35,8 @@ pub struct Case {
     pub expect: Vec<(String, Action)>,
     /// Where the names of these rules stand.
     pub(super) spans: Vec<Range<usize>>,
-    /// Where it runs, if the case says so.
-    pub route: Option<Lane>,
+    /// The lane it runs in, if the case says so, and where its name stands.
+    pub route: Option<(Box<str>, Range<usize>)>,
     /// What it may cost, as far as the case says so.
     pub limits: Option<ExpectedLimits>,
     /// Settings in force for it, all of them.
@@ -68,9 +68,9 @@ impl Case {
         self.expect.is_empty()
     }
 
-    /// Expectations of rules that these policies do not have.
+    /// Expectations of rules and lanes that these policies do not have.
     #[must_use]
-    pub fn unknown_rules(&self, policies: &Policies) -> Vec<Problem> {
+    pub fn unknown_names(&self, policies: &Policies) -> Vec<Problem> {
         let names = || policies.rules().iter().map(|rule| &*rule.name);
         let unknown =
             self.expect.iter().zip(&self.spans).filter(|((rule, _), _)| !names().any(|name| name == rule));
@@ -82,7 +82,18 @@ impl Case {
                 None => problem.cure("the policy beside this file has no such rule"),
             }
         };
-        unknown.map(problem).collect()
+        unknown.map(problem).chain(self.unknown_lane(policies)).collect()
+    }
+
+    fn unknown_lane(&self, policies: &Policies) -> Option<Problem> {
+        let (name, span) = self.route.as_ref().filter(|(name, _)| policies.lanes().find(name).is_none())?;
+        let message = format!("no rule can lead to the lane `{}`", short(name));
+        let known: Vec<&str> = policies.lanes().names().collect();
+        let cure = match closest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        Some(Problem::at(&self.source, span.clone(), message).cure(cure))
     }
 }
 
@@ -137,7 +148,7 @@ pub fn run_case(policies: &Policies, case: &Case) -> Outcome {
     let evaluation = evaluate(policies, &case.class, case.sql.as_bytes(), &GuardLimits::default(), &around);
     let judgement = with_params(&evaluation.judgement, params.as_deref().unwrap_or_default());
     let mut differences = rules(policies, case, judgement);
-    differences.extend(consequences(case, judgement));
+    differences.extend(consequences(policies, case, judgement));
     if !differences.is_empty()
         && let Some(refusal) = &evaluation.reading.refusal
     {
@@ -191,10 +202,11 @@ fn rules(policies: &Policies, case: &Case, judgement: &Judgement) -> Vec<String>
 }
 
 /// What else the case says.
-fn consequences(case: &Case, judgement: &Judgement) -> Vec<String> {
+fn consequences(policies: &Policies, case: &Case, judgement: &Judgement) -> Vec<String> {
     let mut differences = Vec::new();
-    if case.route.is_some_and(|expected| expected != judgement.lane) {
-        differences.push(format!("runs on the {}", judgement.lane.name()));
+    let lane = policies.lanes().name(judgement.lane);
+    if case.route.as_ref().is_some_and(|(expected, _)| **expected != *lane) {
+        differences.push(format!("runs on the {lane}"));
     }
     if let Some(expected) = &case.limits {
         differences.extend(limits(expected, judgement.limits.as_deref()));

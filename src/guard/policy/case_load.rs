@@ -12,7 +12,7 @@ use crate::document::{Problem, Problems, Source, closest, entry, short, string, 
 use crate::guard::catalog::Catalog;
 use crate::guard::fact::{Field, Type};
 use crate::guard::plan::PlanFacts;
-use crate::guard::{Action, Class, Lane, SessionFacts, TimeFacts, catalog_text};
+use crate::guard::{Action, Class, SessionFacts, TimeFacts, catalog_text};
 
 /// What may stand in a case.
 pub const CASE_KEYS: [&str; 15] = [
@@ -231,16 +231,9 @@ fn params(table: &DeTable<'_>, problems: &mut Problems) -> Option<Vec<Option<Str
     Some(params)
 }
 
-fn route(table: &DeTable<'_>, problems: &mut Problems) -> Option<Lane> {
+fn route(table: &DeTable<'_>, problems: &mut Problems) -> Option<(Box<str>, Range<usize>)> {
     let text = string(table, "route", problems)?;
-    match *text.get_ref() {
-        "replica" => Some(Lane::Replica),
-        "primary" => Some(Lane::Primary),
-        _ => {
-            problems.add(text.span(), "`route` is \"replica\" or \"primary\"");
-            None
-        }
-    }
+    Some(((*text.get_ref()).into(), text.span()))
 }
 
 fn limits(table: &DeTable<'_>, problems: &mut Problems) -> Option<ExpectedLimits> {
@@ -345,7 +338,7 @@ mod tests {
     fn run(policy: &str, cases: &str) -> Vec<String> {
         let policies = Policies::load(&[Source::new("p.toml", policy)]).unwrap();
         let cases = load_cases(&Source::new("p.test.toml", cases)).unwrap();
-        assert!(cases.iter().all(|case| case.unknown_rules(&policies).is_empty()));
+        assert!(cases.iter().all(|case| case.unknown_names(&policies).is_empty()));
         run_cases(&policies, &cases).into_iter().flat_map(|failure| failure.differences).collect()
     }
 
@@ -434,7 +427,7 @@ mod tests {
         let policies = Policies::baseline();
         let cases = "[[case]]\nsql = 'x'\nexpect = [{ rule = 'select-sta', action = 'warn' }]\n";
         let case = &load_cases(&Source::new("c", cases)).unwrap()[0];
-        let unknown: Vec<String> = case.unknown_rules(&policies).iter().map(ToString::to_string).collect();
+        let unknown: Vec<String> = case.unknown_names(&policies).iter().map(ToString::to_string).collect();
         assert_eq!(unknown, ["c:3:20: there is no rule `select-sta` (did you mean `select-star`?)"]);
     }
 }

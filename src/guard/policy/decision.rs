@@ -86,14 +86,15 @@ impl Decision {
         self.enforced().min_by_key(|found| (std::cmp::Reverse(found.rule.act.action()), &found.rule.name))
     }
 
-    /// Where the rules wish the text to run. Of two wishes the primary is the safe one.
+    /// Where the rules wish the text to run. Of two wishes the primary is the safe one, and a lane of its own was made
+    /// to keep others' servers free: it goes before the replicas.
     #[must_use]
     pub fn wish(&self) -> Option<Lane> {
         let lanes = self.enforced().filter_map(|found| match found.rule.act {
             Act::Route(lane) => Some(lane),
             _ => None,
         });
-        lanes.reduce(|a, b| if a == Lane::Primary { a } else { b })
+        lanes.min()
     }
 
     #[must_use]

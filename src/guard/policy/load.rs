@@ -16,8 +16,8 @@ use super::load_schedule::{schedule, zone};
 use super::load_select::selectors;
 use super::model::{Act, PlanAsk, Policies, Rule};
 use crate::document::{Problem, Problems, Source, closest, entry, short, string, tables, wrong_type};
-use crate::guard::rules;
 use crate::guard::rules::{Given, OptType, Options};
+use crate::guard::{Lanes, rules};
 
 /// What may stand in a rule.
 pub const RULE_KEYS: [&str; 23] = [
@@ -72,12 +72,21 @@ impl Policies {
         self
     }
 
-    /// All files together, or everything that is wrong with them.
+    /// All files together, or everything that is wrong with them. There are no lanes but the primary and the replicas.
     ///
     /// # Errors
     /// Every mistake of every file.
     pub fn load(sources: &[Arc<Source>]) -> Result<Self, Vec<Problem>> {
+        Self::load_with(sources, &Lanes::default())
+    }
+
+    /// The same, with these lanes.
+    ///
+    /// # Errors
+    /// Every mistake of every file.
+    pub fn load_with(sources: &[Arc<Source>], lanes: &Lanes) -> Result<Self, Vec<Problem>> {
         let mut loader = Loader {
+            lanes: lanes.clone(),
             env: Arc::new(cel::Env::stdlib()),
             rules: Vec::new(),
             names: HashMap::new(),
@@ -100,11 +109,13 @@ impl Policies {
             env: loader.env,
             reads,
             allow_list: loader.allow_list,
+            lanes: loader.lanes,
         })
     }
 }
 
 struct Loader {
+    lanes: Lanes,
     env: Arc<cel::Env>,
     rules: Vec<Rule>,
     allow_list: Option<(AllowList, u32)>,
@@ -189,7 +200,7 @@ impl Loader {
         let when = self.when(table, problems);
         let only = selectors(table, "only", problems);
         let unless = selectors(table, "unless", problems);
-        let act = act(&span, table, problems);
+        let act = act(&span, table, &mut self.lanes, problems);
         let limit = limit(table, act, problems);
         let set = set(table, act, problems);
         let rewrite = rewrite(table, act, problems);

@@ -10,19 +10,24 @@ use super::load::choice;
 use super::model::{Act, RuleLimit};
 use super::template::Template;
 use super::{settings, units};
-use crate::document::{Problems, entry, short, string, wrong_type};
-use crate::guard::{Concurrency, Lane, Per, Rate};
+use crate::document::{Problems, closest, entry, short, string, strings, wrong_type};
+use crate::guard::{Concurrency, Lane, Lanes, Per, Rate};
 
 pub(super) const ACTIONS: [&str; 6] = ["warn", "block", "route", "limit", "set", "rewrite"];
 
 /// The action, if all that belongs to it is there and nothing that does not.
-pub(super) fn act(span: &Range<usize>, table: &DeTable<'_>, problems: &mut Problems) -> Option<Act> {
+pub(super) fn act(
+    span: &Range<usize>,
+    table: &DeTable<'_>,
+    lanes: &mut Lanes,
+    problems: &mut Problems,
+) -> Option<Act> {
     let action = choice(table, "action", &ACTIONS, problems);
     if action.is_none() && entry(table, "action").is_none() {
         problems.add(span.clone(), "the rule has no `action`").cure =
             Some(format!("it is one of {}", ACTIONS.join(", ")));
     }
-    let lane = route(table, problems);
+    let lane = route(table, lanes, problems);
     let action = ACTIONS[action?];
     let needs = |key: &str, example: &str, problems: &mut Problems| {
         if entry(table, key).is_none() {
@@ -47,17 +52,34 @@ pub(super) fn act(span: &Range<usize>, table: &DeTable<'_>, problems: &mut Probl
     }
 }
 
-fn route(table: &DeTable<'_>, problems: &mut Problems) -> Option<Lane> {
-    let name = string(table, "route", problems)?;
-    match *name.get_ref() {
-        "replica" => Some(Lane::Replica),
-        "primary" => Some(Lane::Primary),
-        other => {
-            let message = format!("the route `{}` leads nowhere: no such lane is configured", short(other));
-            problems.add(name.span(), message).cure = Some("use \"replica\" or \"primary\"".into());
-            None
-        }
+/// `route`: a lane, or several of which the first that is there is meant.
+fn route(table: &DeTable<'_>, lanes: &mut Lanes, problems: &mut Problems) -> Option<Lane> {
+    let value = entry(table, "route")?;
+    let names: Vec<Spanned<&str>> = match value.get_ref().as_array() {
+        Some(_) => strings(table, "route", problems)?,
+        None => vec![string(table, "route", problems)?],
+    };
+    let there = names.iter().find_map(|name| lanes.find(name.get_ref()));
+    if let Some(lane) = there.or_else(|| names.iter().find_map(|name| lanes.resolve(name.get_ref()))) {
+        return Some(lane);
     }
+    let (Some(first), known) = (names.first(), lanes.names().collect::<Vec<_>>()) else {
+        if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
+            problems.add(value.span(), "`route` leads nowhere: it names no lane").cure =
+                Some("name one, or several in order of preference".into());
+        }
+        return None;
+    };
+    let name = short(first.get_ref());
+    let known = known.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let cure = match (closest(first.get_ref(), lanes.names()), Lanes::misnamed(first.get_ref())) {
+        (Some(near), _) => format!("did you mean \"{near}\"?"),
+        (None, Some(_)) => format!("known are {known}"),
+        (None, None) => format!("known are {known}; one more is declared in the settings, as [lanes.{name}]"),
+    };
+    let message = format!("the route `{name}` leads nowhere: no such lane is configured");
+    problems.add(first.span(), message).cure = Some(cure);
+    None
 }
 
 /// `limit`, beside any action that lets the statement run.

@@ -14,7 +14,7 @@ use crate::document::{Problem, Source};
 use crate::guard::facts::Facts;
 use crate::guard::rules::{Detector, Options};
 use crate::guard::sql::Wanted;
-use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Rate};
+use crate::guard::{Action, Concurrency, Kind, LIVE_ROOTS, Lane, Lanes, Rate};
 
 /// What a rule does where it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,8 @@ pub struct Policies {
     pub(super) reads: Reads,
     /// And the index of its rule.
     pub(super) allow_list: Option<(AllowList, u32)>,
+    /// Those that rules may name.
+    pub(super) lanes: Lanes,
 }
 
 impl std::fmt::Debug for Policies {
@@ -269,10 +271,25 @@ impl Policies {
         self.rules.iter().any(|rule| rule.enforced && rule.limit.as_ref().is_some_and(counts))
     }
 
-    /// Some rule sends statements to a replica.
+    /// Some rule sends statements elsewhere than to the primary.
     #[must_use]
     pub fn routes(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule.act, Act::Route(Lane::Replica)) && rule.enforced)
+        self.rules.iter().any(|rule| match rule.act {
+            Act::Route(lane) => lane != Lane::Primary && rule.enforced,
+            _ => false,
+        })
+    }
+
+    /// Some rule sends statements there, or would if it did not observe only.
+    #[must_use]
+    pub fn routes_to(&self, lane: Lane) -> bool {
+        self.rules.iter().any(|rule| rule.act == Act::Route(lane))
+    }
+
+    /// The lanes that rules may name, for their names.
+    #[must_use]
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The literals of a text that a verdict may depend on.

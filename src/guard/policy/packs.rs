@@ -30,7 +30,7 @@ macro_rules! packs {
 packs! {
     "baseline": "sane for an application nobody has looked at yet",
     "strict": "refuses what baseline warns of, and what nobody can read",
-    "analytics-lane": "reports, wide joins and exports go to a replica",
+    "analytics-lane": "reports, wide joins and exports go to the lane `analytics`, or to a replica",
     "injection": "shapes of statements that only somebody else says through an application",
     "agent": "SQL written by a machine: it may look, at a bounded number of rows",
     "ddl-safety": "definitions on tables that are in use: no long locks, no surprises",
@@ -65,6 +65,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Policies, load_cases, run_cases};
     use super::*;
+    use crate::guard::{Lane, Lanes};
 
     #[test]
     fn every_pack_does_what_its_cases_say() {
@@ -123,6 +124,18 @@ mod tests {
         let needs = crate::guard::needs::Needs::of(&policies);
         assert_eq!(needs, crate::guard::needs::Needs::default(), "asked once a text, and never again");
         assert!(!policies.reads_plan());
+    }
+
+    #[test]
+    fn reports_go_to_the_lane_that_is_called_so_if_there_is_one() {
+        let pack = Pack::find("analytics-lane").unwrap();
+        for (lanes, expected) in
+            [(&[][..], Lane::Replica), (&["analytics"], Lane::Named(0)), (&["x"], Lane::Replica)]
+        {
+            let lanes = Lanes::new(lanes.iter().copied());
+            let policies = Policies::load_with(&[pack.source()], &lanes).unwrap();
+            assert!(policies.routes_to(expected), "{lanes:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::document::Source;
 use crate::guard::facts::{ReadOptions, read};
-use crate::guard::{Action, Circumstances, Class, Lane};
+use crate::guard::{Action, Circumstances, Class, Lane, Lanes};
 
 fn load(text: &str) -> Policies {
     Policies::load(&[Source::new("policies/p.toml", text)]).unwrap_or_else(|problems| panic!("{problems:?}"))
@@ -85,7 +85,7 @@ fn every_mistake_comes_at_once_with_place_and_cure() {
         "policies/p.toml:8:1: the rule says nothing of what it is about (give it `finds`, `when` or `only`)",
         "policies/p.toml:9:8: `a b` cannot be a rule's name (use up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
         "policies/p.toml:10:1: unknown key of a rule `whenn` (did you mean `when`?)",
-        "policies/p.toml:12:9: the route `analytics` leads nowhere: no such lane is configured (use \"replica\" or \"primary\")",
+        "policies/p.toml:12:9: the route `analytics` leads nowhere: no such lane is configured (known are \"replica\", \"primary\"; one more is declared in the settings, as [lanes.analytics])",
         "policies/p.toml:13:11: unknown placeholder `{row}` (known are {table}, {tables}, {column}, {rows}, {limit}, {rule}, {user}, {database}, {application}, {fingerprint} and any fact such as {query.joins})",
         "policies/p.toml:14:1: the rule has no `name`",
         "policies/p.toml:17:8: `only` names nothing (known are users, databases, applications, tables)",
@@ -115,6 +115,68 @@ fn a_route_and_its_action_belong_together() {
         problems(&rule("action = 'warn'\nunless = { users = [] }"))[0]
             .contains("has nothing that could match")
     );
+}
+
+#[test]
+fn a_route_leads_to_a_lane_that_is_there() {
+    let lanes = Lanes::new(["analytics", "export"]);
+    let with = |route: &str| {
+        let rule = format!(
+            "[[rule]]\nname = 'x'\nwhen = 'query.read_only'\naction = 'route'\nroute = {route}\n\
+             [[rule]]\nname = 'y'\nonly = {{ tables = ['e'] }}\naction = 'route'\nroute = 'replica'\n\
+             [[rule]]\nname = 'z'\nonly = {{ tables = ['p'] }}\naction = 'route'\nroute = 'primary'\n"
+        );
+        Policies::load_with(&[Source::new("p.toml", rule)], &lanes).map_err(|found| found[0].to_string())
+    };
+    for (route, lane) in [
+        ("'analytics'", Lane::Named(0)),
+        ("'export'", Lane::Named(1)),
+        ("['reports', 'export', 'replica']", Lane::Named(1)),
+        ("['reports', 'replica', 'export']", Lane::Replica),
+    ] {
+        let policies = with(route).unwrap();
+        assert!(policies.routes() && policies.routes_to(lane));
+        assert_eq!(ask(&policies, "app", "SELECT 1 FROM t").wish(), Some(lane), "{route}");
+        // Of two wishes: the primary, then the lane that was made for it.
+        assert_eq!(ask(&policies, "app", "SELECT 1 FROM e").wish(), Some(lane), "{route}");
+        assert_eq!(ask(&policies, "app", "SELECT 1 FROM p").wish(), Some(Lane::Primary), "{route}");
+        assert_eq!(policies.lanes().find(policies.lanes().name(lane)), Some(lane));
+    }
+    for (route, expected) in [
+        (
+            "'reports'",
+            "p.toml:5:9: the route `reports` leads nowhere: no such lane is configured (known are \"replica\", \
+             \"primary\", \"analytics\", \"export\"; one more is declared in the settings, as [lanes.reports])",
+        ),
+        (
+            "'analytic'",
+            "p.toml:5:9: the route `analytic` leads nowhere: no such lane is configured (did you mean \"analytics\"?)",
+        ),
+        ("['reports', 'other']", "p.toml:5:10: the route `reports` leads nowhere"),
+        ("[]", "p.toml:5:9: `route` leads nowhere: it names no lane (name one"),
+        ("[1]", "p.toml:5:10: `route` must be an array of strings"),
+        ("7", "p.toml:5:9: `route` must be a string"),
+    ] {
+        let found = with(route).map(|_| ()).unwrap_err();
+        assert!(found.starts_with(expected), "{route}: {found}");
+    }
+}
+
+#[test]
+fn without_settings_a_rule_names_the_lanes_and_its_cases_know_them() {
+    let rule = "[[rule]]\nname = 'x'\nwhen = 'query.group_by'\naction = 'route'\nroute = 'analytics'\n";
+    let policies = Policies::load_with(&[Source::new("p.toml", rule)], &Lanes::any()).unwrap();
+    let case = |route: &str| {
+        let text = format!(
+            "[[case]]\nsql = 'SELECT a FROM t GROUP BY a'\nexpect = [{{ rule = 'x', action = 'route' }}]\nroute = '{route}'\n"
+        );
+        load_cases(&Source::new("c", text)).unwrap().remove(0)
+    };
+    assert_eq!(run_cases(&policies, &[case("analytics")]), []);
+    assert_eq!(case("analytics").unknown_names(&policies), []);
+    assert_eq!(run_cases(&policies, &[case("replica")])[0].differences, ["runs on the analytics"]);
+    let found = case("analytcs").unknown_names(&policies)[0].to_string();
+    assert_eq!(found, "c:4:9: no rule can lead to the lane `analytcs` (did you mean `analytics`?)");
 }
 
 #[test]

@@ -1,18 +1,22 @@
 //! Where a statement may run. Nothing else makes a route: [`lane`] is asked once a text, and what it says stands in
-//! the judgement. Whether a replica is there and fresh enough is for those who see the topology.
+//! the judgement. Whether a server is there and fresh enough is for those who see the topology.
 
+mod lanes;
+
+pub use lanes::{Lane, Lanes};
+
+use super::Kind;
 use super::facts::Facts;
-use super::{Kind, Lane};
 
-/// The lane of a text, given what the policies wish. A replica takes only what is one single statement, a query,
+/// The lane of a text, given what the policies wish. What is not the primary takes only what is one single statement, a query,
 /// provably read-only, and leaves no session state: a wish cannot make a write safe.
 #[must_use]
 pub fn lane(wish: Option<Lane>, statements: &[Facts]) -> Lane {
     match (wish, statements) {
-        (Some(Lane::Replica), [only])
+        (Some(lane), [only])
             if only.kind == Kind::Select && only.read_only && only.effects.is_none() && !only.for_update =>
         {
-            Lane::Replica
+            lane
         }
         _ => Lane::Primary,
     }
@@ -28,8 +32,9 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_takes_one_provably_read_only_query_if_a_policy_wishes() {
+    fn a_lane_takes_one_provably_read_only_query_if_a_policy_wishes() {
         assert_eq!(lane(Some(Lane::Replica), &[query()]), Lane::Replica);
+        assert_eq!(lane(Some(Lane::Named(3)), &[query()]), Lane::Named(3));
         assert_eq!(lane(None, &[query()]), Lane::Primary);
         assert_eq!(lane(Some(Lane::Primary), &[query()]), Lane::Primary);
     }
@@ -46,7 +51,9 @@ mod tests {
             begin.clone(),
         ];
         for facts in others {
-            assert_eq!(lane(Some(Lane::Replica), std::slice::from_ref(&facts)), Lane::Primary, "{facts:?}");
+            for wish in [Lane::Replica, Lane::Named(0)] {
+                assert_eq!(lane(Some(wish), std::slice::from_ref(&facts)), Lane::Primary, "{facts:?}");
+            }
         }
         assert_eq!(lane(Some(Lane::Replica), &[query(), query()]), Lane::Primary);
         assert_eq!(lane(Some(Lane::Replica), &[begin, query()]), Lane::Primary);

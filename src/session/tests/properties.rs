@@ -5,6 +5,20 @@ use proptest::prelude::*;
 
 use super::model::Model;
 use super::pump::*;
+use crate::wire::frame;
+
+impl Client {
+    /// ReadyForQuery messages the client has in full.
+    pub(super) fn whole_answers(&self) -> usize {
+        let (mut out, mut answers) = (&self.out[..], 0);
+        while let Ok(Some(h)) = frame::peek(out, frame::server_limit) {
+            let Some(rest) = out.get(h.total..) else { break };
+            answers += usize::from(h.tag == b'Z');
+            out = rest;
+        }
+        answers
+    }
+}
 
 /// One message; numbers choose among a few names and texts, so that they meet.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use super::books::Books;
 use super::model::Model;
 use crate::document::Source;
 use crate::guard::policy::Policies;
-use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane};
+use crate::guard::{Class, Effects, Guard, GuardLimits, Judgement, Lane, Lanes};
 use crate::session::{
     Backend, Desync, Env, Fatal, Interner, Mode, Outlet, ParamSet, PlanTerms, Session, Step, Who,
 };
@@ -119,22 +119,9 @@ pub(super) struct World {
     pub(super) cancels: bool,
 }
 
-impl Client {
-    /// ReadyForQuery messages the client has in full.
-    pub(super) fn whole_answers(&self) -> usize {
-        let (mut out, mut answers) = (&self.out[..], 0);
-        while let Ok(Some(h)) = frame::peek(out, frame::server_limit) {
-            let Some(rest) = out.get(h.total..) else { break };
-            answers += usize::from(h.tag == b'Z');
-            out = rest;
-        }
-        answers
-    }
-}
-
 impl World {
     pub(super) fn new(policies: &str, clients: usize, servers: usize, max_prepared: usize) -> Self {
-        let policies = Policies::load(&[Source::new("t.toml", policies)]).unwrap();
+        let policies = Policies::load_with(&[Source::new("t.toml", policies)], &Lanes::any()).unwrap();
         let mut world = Self {
             guard: Guard::new(Arc::new(policies), GuardLimits::default(), [1, 2, 3, 4]),
             statements: Interner::new(1, [1, 2, 3, 4], 1 << 20),
@@ -354,6 +341,8 @@ impl World {
             client.again = true;
         } else if client.session.releases() {
             self.let_go(c);
+        } else {
+            client.again |= std::mem::take(&mut client.held);
         }
     }
 
