@@ -67,7 +67,7 @@ pub use limits::{Admission, Ask, Count, Limit, Ticket, Who};
 pub use outlet::Outlet;
 pub use overrun::Watch;
 pub use planning::{PlanAnswer, PlanQuestion, PlanTerms, plan_preamble};
-pub use run::{CUT, End, Run, Wants, Words};
+pub use run::{CUT, End, Params, Run, Wants, Words};
 pub use silence::Silent;
 pub use statement::{Interner, Statement};
 pub use trust::Trust;
