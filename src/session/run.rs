@@ -63,7 +63,7 @@ pub struct End<'a> {
 }
 
 /// Values in order, each as text or NULL.
-pub(super) type Params = Box<[Option<Box<[u8]>>]>;
+pub type Params = Box<[Option<Box<[u8]>>]>;
 
 /// What a judgement does not keep of a statement.
 #[derive(Debug)]
