@@ -180,6 +180,7 @@ impl Ledger for Books<'_> {
         let judgement = &question.judgement;
         let plan = self.thread.planner.borrow_mut().learn(key, answer, judgement, catalog);
         self.thread.meters.plan(plan.is_some());
+        self.thread.planned.notify_waiters();
         if let Some(plan) = plan.filter(|plan| !plan.advice.is_empty()) {
             let (table, text) = (shared.meters.advice(), &judgement.normalized);
             table.note(name, judgement.fingerprint, text, &plan.advice, SystemTime::now());

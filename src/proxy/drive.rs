@@ -42,6 +42,8 @@ pub(super) enum Event {
     Acquire(Lane),
     /// A place among the statements that count with the client's.
     Turn,
+    /// What another client's question to the planner brings.
+    Plan,
     /// Others' turn.
     Yield,
     /// The client asked to cancel what it runs.
@@ -117,6 +119,10 @@ pub(super) async fn run(mut drive: Drive) -> Closed {
                 Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
                 Acquired::Closed(closed) => break closed,
             },
+            Event::Plan => match Box::pin(drive.wait_plan()).await {
+                Acquired::Goes | Acquired::Declined => drive.carry_ready = true,
+                Acquired::Closed(closed) => break closed,
+            },
             Event::Closed(closed) => break closed,
         }
     };
@@ -174,7 +180,7 @@ impl Drive {
         let thread = Rc::clone(&self.thread);
         let Ok(mut work) = thread.work.try_borrow_mut() else { return Poll::Ready(Event::Yield) };
         let turns = self.turns(&mut work, cx);
-        self.leave_note(matches!(turns, Err(Event::Acquire(_) | Event::Turn)));
+        self.leave_note(matches!(turns, Err(Event::Acquire(_) | Event::Turn | Event::Plan)));
         let turns = match turns {
             Ok(()) | Err(Event::Yield) => self.bound(cx).and(turns),
             ended => ended,
@@ -433,6 +439,7 @@ impl Drive {
                     return (fed.consumed, self.release_if_idle(work, cx));
                 }
                 Step::Turn => return (fed.consumed, Err(Event::Turn)),
+                Step::Plan => return (fed.consumed, Err(Event::Plan)),
                 Step::Server(lane) => {
                     if let Err(event) = self.take_idle(lane, work) {
                         return (fed.consumed, Err(event));

@@ -97,6 +97,10 @@ impl Planner {
         self.plans.asks(key, waits, now);
     }
 
+    pub(super) fn is_asked(&self, key: &PlanKey) -> bool {
+        self.plans.is_asked(key, self.now())
+    }
+
     /// Takes up what was found out elsewhere. -> there was something.
     pub(super) fn listen(&mut self) -> bool {
         if self.desk.number() == self.heard {

@@ -270,6 +270,8 @@ pub struct Thread {
     pub(super) pen: Option<Pen>,
     /// What is known of plans.
     pub(super) planner: RefCell<Planner>,
+    /// A question to the planner was answered.
+    pub(super) planned: Notify,
     idents: RefCell<HashMap<IdentKey, Met>>,
     pub(super) turn: std::cell::Cell<usize>,
 }
@@ -346,6 +348,7 @@ impl Thread {
             trust: RefCell::default(),
             rules: RefCell::default(),
             planner: RefCell::new(planner),
+            planned: Notify::new(),
             idents: RefCell::default(),
             turn: std::cell::Cell::new(0),
         })

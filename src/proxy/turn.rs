@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use crate::wire::sqlstate;
 
 /// A cancel that did not end its statement is sent again: it may have come before the statement.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// So many times as long as the planner may take a statement waits for another's question.
+const PATIENCE: u32 = 4;
 
 /// The time of the statement that runs.
 #[derive(Debug)]
@@ -78,6 +82,47 @@ impl Drive {
             }
         }
         Acquired::Declined
+    }
+
+    /// Waits for what another client's question to the planner brings; not for long.
+    pub(super) async fn wait_plan(&mut self) -> Acquired {
+        let Some(key) = self.session.awaited_plan() else { return Acquired::Goes };
+        let thread = Rc::clone(&self.thread);
+        let deadline = thread.shared.settings.plan.deadline;
+        let mut alarm = pin!(tokio::time::sleep(deadline * PATIENCE));
+        let mut vigil = Vigil::new(self.carry.len());
+        while thread.planner.borrow().is_asked(&key) {
+            let mut answered = pin!(thread.planned.notified());
+            let result = poll_fn(|cx| {
+                self.mailbox.listen(cx);
+                if answered.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Poll::Ready(denied) = self.interrupted(&mut vigil, cx) {
+                    return Poll::Ready(Err(denied));
+                }
+                alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
+            })
+            .await;
+            match result {
+                Ok(()) => {}
+                Err(Denied::Shutdown) => return Acquired::Closed(Closed::Shutdown),
+                Err(Denied::Killed) => return Acquired::Closed(Closed::Killed),
+                Err(Denied::Gone) => return Acquired::Closed(Closed::Client),
+                Err(Denied::Canceled) if self.server.is_none() => {
+                    let message = "canceling statement due to user request".to_owned();
+                    self.session.decline(sqlstate::QUERY_CANCELED, message, String::new());
+                    return Acquired::Declined;
+                }
+                // A cancel that comes just before its statement does nothing.
+                Err(Denied::Canceled) => {}
+                Err(Denied::Timeout | Denied::Open(_) | Denied::NoServer(_)) => {
+                    self.session.miss_plan();
+                    break;
+                }
+            }
+        }
+        Acquired::Goes
     }
 
     /// Looks after the statement with limits that runs: its time, and what is to be said to its server.

@@ -73,6 +73,8 @@ pub enum Step {
     Hold,
     /// A place among the statements that count together ([`Session::awaited`]), then the same bytes again.
     Turn,
+    /// What another client's question to the planner brings ([`Session::awaited_plan`]), then the same bytes again.
+    Plan,
     /// An answer of the present server to us, then the same bytes again from `consumed`.
     Answer,
     /// The client said goodbye.
@@ -158,6 +160,8 @@ pub struct Session {
     pub(super) history: Option<Box<History>>,
     /// The message at hand waited for this plan.
     pub(super) plan_asked: Option<PlanKey>,
+    /// Another client asks for it; whether it has been waited for long enough.
+    pub(super) plan_awaited: Option<(PlanKey, bool)>,
     /// The server came for a plan alone; by what it says the statement may belong elsewhere.
     pub(super) came_for_plan: bool,
 }
@@ -202,6 +206,7 @@ impl Session {
             postponed: false,
             history: None,
             plan_asked: None,
+            plan_awaited: None,
             came_for_plan: false,
         }
     }

@@ -163,6 +163,10 @@ impl Session {
                 return Ok((settled, Some(plan)));
             }
             Planned::Unknown => return Ok(unknown()),
+            Planned::Asked if !waits => return Ok(unknown()),
+            Planned::Asked if asked.is_none() && self.waits_for_another(key, t) => {
+                return Err(Flow::Stop(Step::Plan));
+            }
             _ if !waits => {
                 self.ask_aside(env, key, judgement, form);
                 return Ok(unknown());
@@ -185,6 +189,28 @@ impl Session {
         let question = question(judgement, &self.settings, form);
         ask(link, (key, question), form, env.plan.deadline_ms, t.up);
         Err(Flow::Stop(super::limits::hold(t)))
+    }
+
+    /// Whether the plan should come by another client's question. If that takes too long, this one asks, too.
+    fn waits_for_another(&mut self, key: PlanKey, t: &Turn<'_, '_>) -> bool {
+        let patient = self.plan_awaited.take() != Some((key, true));
+        // What was sent ahead in the same batch goes on with it.
+        let alone = t.link.as_deref().is_none_or(|link| link.owes_only_us() && !link.unsynced);
+        if patient && alone {
+            self.plan_awaited = Some((key, false));
+        }
+        patient && alone
+    }
+
+    /// The plan that another client asks for.
+    #[must_use]
+    pub fn awaited_plan(&self) -> Option<PlanKey> {
+        self.plan_awaited.map(|(key, _)| key)
+    }
+
+    /// It took too long.
+    pub fn miss_plan(&mut self) {
+        self.plan_awaited = self.plan_awaited.map(|(key, _)| (key, true));
     }
 
     /// The question is somebody else's, and the statement goes on. Who has temporary tables may mean one of them, which

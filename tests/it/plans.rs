@@ -28,6 +28,45 @@ async fn plans(sluice: &Sluice, result: &str) -> f64 {
 }
 
 #[tokio::test]
+async fn a_burst_waits_for_one_answer() {
+    crate::needs_proxy!();
+    let sluice = proxy()
+        .policy(POLICY)
+        .setting("plan.min_rows = 1000")
+        .setting("plan.deadline = '5s'")
+        .setting("threads = 1")
+        .start();
+    let client = sluice.connect().await;
+    client.batch_execute(SCHEMA).await.unwrap();
+    eventually("the table's size is known", || async { client.batch_execute(SCAN).await.is_err() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(sluice.connect().await);
+    }
+    // The planner waits for that.
+    let locker = sluice.database.direct().await;
+    locker.batch_execute("BEGIN; LOCK TABLE orders").await.unwrap();
+    let before = plans(&sluice, "ok").await;
+    let burst = clients.iter().enumerate().map(|(n, client)| async move {
+        match n % 2 {
+            0 => client.batch_execute("SELECT id FROM orders WHERE at = 9").await.unwrap_err(),
+            _ => client.query("SELECT id FROM orders WHERE at = 8", &[]).await.unwrap_err(),
+        }
+    });
+    let unlock = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        locker.batch_execute("COMMIT").await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(futures_util::future::join_all(burst), unlock);
+    for refused in refused {
+        assert_eq!(sqlstate(&refused), "42501", "{refused:?}");
+    }
+    eventually("it was counted", || async { plans(&sluice, "ok").await > before }).await;
+    // As a text and with values a statement may be planned differently.
+    assert!(plans(&sluice, "ok").await - before <= 2.0, "one answer does for all");
+}
+
+#[tokio::test]
 async fn a_scan_of_a_big_table_is_blocked_until_there_is_an_index() {
     crate::needs_proxy!();
     let (sluice, client) = start(POLICY).await;

@@ -32,8 +32,10 @@ pub enum Planned {
         /// It is old: good enough while another is asked for beside the statement, not for one that waits.
         old: bool,
     },
-    /// It was asked, and there was no answer, or it is being asked: not now.
+    /// It was asked, and there was no answer, or it is being asked beside the statements: not now.
     Unknown,
+    /// It is being asked for by a statement that waits for the answer: so do others that would have to.
+    Asked,
     /// Nobody asked yet, or too long ago. Who does says so with [`Plans::asks`], and then what came of it.
     Ask,
 }
@@ -47,6 +49,9 @@ enum Entry {
         settled: Vec<(Arc<Judgement>, Arc<Judgement>)>,
     },
     Unknown {
+        until: u64,
+    },
+    Asked {
         until: u64,
     },
 }
@@ -110,6 +115,7 @@ impl Plans {
                 }
             }
             Some(Entry::Unknown { until }) if now < *until => Planned::Unknown,
+            Some(Entry::Asked { until }) if now < *until => Planned::Asked,
             _ => Planned::Ask,
         }
     }
@@ -137,7 +143,14 @@ impl Plans {
             *asked = now.saturating_add(FLIGHT);
             return;
         }
-        self.cache.insert(place, Entry::Unknown { until: now.saturating_add(FLIGHT) });
+        let until = now.saturating_add(FLIGHT);
+        self.cache.insert(place, if waits { Entry::Asked { until } } else { Entry::Unknown { until } });
+    }
+
+    /// A statement waits for the answer to another's question.
+    #[must_use]
+    pub fn is_asked(&self, key: &PlanKey, now: u64) -> bool {
+        matches!(self.cache.get(&self.place(key)), Some(Entry::Asked { until }) if now < *until)
     }
 
     /// Remembers that a statement has this class of values.
