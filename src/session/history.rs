@@ -54,6 +54,8 @@ struct Said {
     local: Option<bool>,
     /// Until the server has been asked for the session's settings.
     session: Option<bool>,
+    /// It is being asked for them, and nothing was said since.
+    asked: bool,
 }
 
 impl Said {
@@ -61,10 +63,18 @@ impl Said {
         self.local.or(self.session).unwrap_or(known)
     }
 
+    /// The settings tell of it by now, unless there is something newer.
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.asked) {
+            self.session = None;
+        }
+    }
+
     fn note(&mut self, text: &[u8], name: &str, effects: Effects) {
         let on = turns_on(text, name);
+        self.asked = false;
         if effects.has_any(Effects::RESET_ALL.and(Effects::DISCARD_ALL)) {
-            *self = Self { local: None, session: Some(false) };
+            *self = Self { local: None, session: Some(false), asked: false };
         } else if effects.has_any(Effects::SETTING.and(Effects::RESET)) {
             // It also overrules what was local.
             self.local = self.local.filter(|_| on.is_none());
@@ -257,9 +267,15 @@ impl History {
         }
     }
 
-    /// The session's settings tell of all that was set.
+    /// The server is asked for the session's settings.
+    pub(super) fn asks(&mut self) {
+        (self.lock_timeout.asked, self.statement_timeout.asked) = (true, true);
+    }
+
+    /// It has told them: they tell of all that was set before it was asked.
     pub(super) fn settled(&mut self) {
-        (self.lock_timeout.session, self.statement_timeout.session) = (None, None);
+        self.lock_timeout.answered();
+        self.statement_timeout.answered();
     }
 
     /// A command is done. `COMMIT; BEGIN` in one text, or `AND CHAIN`, is another transaction, and no ReadyForQuery tells
@@ -305,6 +321,7 @@ impl Backend {
         // In session mode nobody asks the server, so what was said goes on to count.
         let settled = self.status == b'I' && !s.is_unsettled() && !s.asking && s.mode != Mode::Session;
         if let Some(history) = s.history.as_deref_mut().filter(|_| settled && !coming) {
+            history.asks();
             history.settled();
         }
         if let Some(history) = s.history.as_deref_mut().filter(|_| self.status != b'I' || !coming) {
@@ -332,6 +349,22 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_was_said_after_the_server_was_asked_outlives_its_answer() {
+        let mut history = History::default();
+        let said = |history: &mut History, text: &[u8]| {
+            history.lock_timeout.note(text, "lock_timeout", Effects::SETTING);
+        };
+        said(&mut history, b"SET lock_timeout = '3s'");
+        history.asks();
+        said(&mut history, b"RESET lock_timeout");
+        history.settled(); // of the 3 s
+        assert!(!history.lock_timeout.or(true));
+        history.asks();
+        history.settled();
+        assert!(history.lock_timeout.or(true), "what the settings tell");
     }
 
     #[test]
@@ -364,6 +397,7 @@ mod tests {
         history.lock_timeout.note(b"SET LOCAL lock_timeout = '2s'", "lock_timeout", Effects::LOCAL_SETTING);
         history.answered(b'I', s(1), false);
         assert!(!history.lock_timeout.or(true));
+        history.asks();
         history.settled();
         assert!(history.lock_timeout.or(true) && !history.lock_timeout.or(false));
         history.lock_timeout.note(b"SET lock_timeout = '2s'", "lock_timeout", Effects::SETTING);

@@ -216,6 +216,9 @@ impl Session {
         up.add(|v| frontend::put_query(v, sql.as_bytes()));
         link.drop_unnamed();
         (self.asked, self.asking) = (probe.kinds, true);
+        if let Some(history) = &mut self.history {
+            history.asks();
+        }
         link.expect_end(Expect::Probe(Box::new(probe)));
         true
     }

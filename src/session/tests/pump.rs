@@ -271,6 +271,7 @@ impl World {
                     client.waits = true;
                 }
                 Step::Bye => client.bye = true,
+                Step::Plan => unreachable!("these books never say that another asks"),
                 Step::Server(lane) => match self.take_server(lane) {
                     Some(server) => {
                         self.clients[c].server = Some(server);
