@@ -263,7 +263,8 @@ mod tests {
         let (mut plans, base) = (Plans::new(10, 1000), judgement());
         assert!(matches!(plans.get(&KEY, &base, 0), Planned::Ask));
         plans.asks(&KEY, true, 0);
-        assert!(matches!(plans.get(&KEY, &base, 1), Planned::Unknown), "another asks already");
+        assert!(matches!(plans.get(&KEY, &base, 1), Planned::Asked), "another asks already");
+        assert!(plans.is_asked(&KEY, 1) && !plans.is_asked(&KEY, FLIGHT));
         plans.learn(&KEY, plan(), 10);
         assert!(matches!(plans.get(&KEY, &base, 1009), Planned::Known { old: false, .. }));
         assert!(matches!(plans.get(&KEY, &base, 1010), Planned::Known { old: true, .. }));
@@ -289,15 +290,18 @@ mod tests {
         plans.learn(&KEY, None, 15_500);
         assert!(matches!(plans.get(&KEY, &base, 15_501), Planned::Known { old: false, .. }), "no news");
         plans.asks(&KEY, true, 16_000);
-        assert!(matches!(plans.get(&KEY, &base, 16_001), Planned::Unknown), "who waits does not go by it");
+        assert!(matches!(plans.get(&KEY, &base, 16_001), Planned::Asked), "who waits does not go by it");
     }
 
     #[test]
     fn who_asked_and_never_learned_blocks_nobody_for_long() {
-        let (mut plans, base) = (Plans::new(10, 1000), judgement());
-        plans.asks(&KEY, true, 0);
-        assert!(matches!(plans.get(&KEY, &base, 1), Planned::Unknown));
-        assert!(matches!(plans.get(&KEY, &base, FLIGHT), Planned::Ask));
+        let base = judgement();
+        for (waits, state) in [(true, "Asked"), (false, "Unknown")] {
+            let mut plans = Plans::new(10, 1000);
+            plans.asks(&KEY, waits, 0);
+            assert_eq!(format!("{:?}", plans.get(&KEY, &base, 1)), state);
+            assert!(matches!(plans.get(&KEY, &base, FLIGHT), Planned::Ask));
+        }
     }
 
     #[test]
