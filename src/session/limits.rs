@@ -281,6 +281,7 @@ impl Session {
         let counts = judgement.limits.as_ref().is_some_and(|l| l.rows.is_some() || l.bytes.is_some());
         let lets_sync = !counts || link.status == b'T' || (judgement.read_only && !self.ran_in_batch);
         link.watches += 1;
+        link.excess = false; // of one before, that ended with what was too much
         link.watched = Some(Box::new(Watched {
             judgement: Arc::clone(judgement),
             portal: portal.map(Box::from),

@@ -158,7 +158,8 @@ async fn a_function_call_has_its_limits() {
     assert_eq!(tags(&called(&mut raw, REPEAT, &["x", "100"]).await), "VZ");
     for size in ["2000", "2000000"] {
         let frames = called(&mut raw, REPEAT, &["x", size]).await;
-        assert_eq!((tags(&frames).as_str(), code(&frames).as_deref()), ("EZ", Some("54000")), "{size}");
+        let told = (tags(&frames), code(&frames));
+        assert_eq!(told, ("EZ".to_owned(), Some("54000".to_owned())), "{size}: {frames:?}");
     }
     raw.query("BEGIN").await;
     let frames = called(&mut raw, REPEAT, &["x", "2000"]).await;
