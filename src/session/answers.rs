@@ -154,7 +154,7 @@ impl Backend {
             b'2' => self.pop(|e| matches!(e, Expect::Bind))?,
             b'3' => {
                 let hidden = matches!(self.queue.front(), Some(Expect::CloseHidden { .. }));
-                self.pop(|e| matches!(e, Expect::Close | Expect::CloseHidden { .. }))?;
+                self.pop(|e| matches!(e, Expect::Close { .. } | Expect::CloseHidden { .. }))?;
                 return Ok(if hidden { Show::Hide } else { Show::Pass });
             }
             b't' | b'T' | b'n' if matches!(self.queue.front(), Some(Expect::Columns { .. })) => {

@@ -142,8 +142,10 @@ pub(super) enum Expect {
         id: u64,
         told: ToldColumns,
     },
-    /// CloseComplete.
-    Close,
+    /// CloseComplete; the name, if SQL `PREPARE` made it.
+    Close {
+        sql: Option<Box<[u8]>>,
+    },
     /// CloseComplete of a statement we evicted: hidden.
     CloseHidden {
         id: u64,

@@ -185,7 +185,7 @@ impl Session {
             Target::Portal(_) => {
                 link.unsynced = true;
                 link.queue.push_back(if closes {
-                    Expect::Close
+                    Expect::Close { sql: None }
                 } else {
                     Expect::Describe(self.bound_told.clone())
                 });
@@ -202,13 +202,13 @@ impl Session {
             if name.is_empty() {
                 self.set_unnamed(None, t);
             }
-            self.closes_sql_name(name);
+            let sql = self.closes_sql_name(name).then(|| name.into());
             if let Some(link) = t.link.as_deref_mut() {
                 if name.is_empty() {
                     link.drop_unnamed();
                 }
                 link.unsynced = true;
-                link.queue.push_back(Expect::Close);
+                link.queue.push_back(Expect::Close { sql });
             }
             t.pass();
             return Ok(Flow::Done);

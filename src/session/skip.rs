@@ -30,6 +30,7 @@ impl Backend {
                 }
                 Some(Expect::LocalParse { named: true, .. }) => withdrawn = withdrawn.or(s.name_withdrawn()),
                 Some(Expect::LocalClose(closed)) if closed.is_before(withdrawn) => reopened.push(*closed),
+                Some(Expect::Close { sql: Some(name) }) => s.sql_name_stays(&name),
                 Some(Expect::WasUnnamed(before)) => unnamed = unnamed.or(Some(before)),
                 Some(Expect::CloseHidden { id, serial })
                     if id != 0 && unparsed.is_none_or(|n| serial < n) =>

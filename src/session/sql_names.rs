@@ -184,10 +184,23 @@ impl Session {
     }
 
     /// The protocol closes it, unless its Close is skipped: the server is asked.
-    pub(super) fn closes_sql_name(&mut self, name: &[u8]) {
-        if self.is_sql_name(name) {
+    pub(super) fn closes_sql_name(&mut self, name: &[u8]) -> bool {
+        let known = self.is_sql_name(name);
+        if known {
             self.suspect = self.suspect.and(Effects::SQL_PREPARE);
             self.sql_name_ended(name);
+        }
+        known
+    }
+
+    /// What should have ended it was skipped.
+    pub(super) fn sql_name_stays(&mut self, name: &[u8]) {
+        let Some(sql) = self.sql.as_mut() else { return };
+        if let Some(at) = sql.ended.iter().rposition(|(ended, _)| **ended == *name) {
+            sql.ended.remove(at);
+        }
+        if !sql.ended.iter().any(|(ended, _)| **ended == *name) {
+            sql.notes.iter_mut().filter(|note| *note.name == *name).for_each(|note| note.ended = false);
         }
     }
 

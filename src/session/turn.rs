@@ -44,7 +44,8 @@ impl Session {
     /// it owes ends soon and leaves it idle (our question what was left on it, the client's Close and Sync).
     pub(super) fn leaves(&self, link: &Backend) -> bool {
         let is_sync = |e: &Expect| matches!(e, Expect::Sync);
-        let idles = |e: &Expect| e.is_ours() || e.is_local() || is_sync(e) || matches!(e, Expect::Close);
+        let idles =
+            |e: &Expect| e.is_ours() || e.is_local() || is_sync(e) || matches!(e, Expect::Close { .. });
         let ends = link.status == b'I' && !link.unsynced && link.rest == 0 && link.queue.iter().all(idles);
         link.must_leave() || (ends && (self.asking || link.queue.iter().any(is_sync)))
     }
