@@ -36,21 +36,11 @@ impl Drive {
         let started = Instant::now();
         self.presence.set(ClientState::Waiting);
         let (shared, waits) = (Arc::clone(&self.thread.shared), Cell::new(0));
-        let mut turn = pin!(shared.throttles.wait(&asks, &waits));
+        let turn = pin!(shared.throttles.wait(&asks, &waits));
         let deadline = self.ident.primary.terms.query_wait_timeout;
-        let mut alarm = pin!(super::acquire::sleep(deadline.unwrap_or(Duration::MAX)));
+        let alarm = pin!(super::acquire::sleep(deadline.unwrap_or(Duration::MAX)));
         let mut vigil = Vigil::new(self.carry.len());
-        let result = poll_fn(|cx| {
-            self.mailbox.listen(cx);
-            if let Poll::Ready(ticket) = turn.as_mut().poll(cx) {
-                return Poll::Ready(Ok(ticket));
-            }
-            if let Poll::Ready(denied) = self.interrupted(&mut vigil, cx) {
-                return Poll::Ready(Err(denied));
-            }
-            alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
-        })
-        .await;
+        let result = self.wait_for(turn, alarm, &mut vigil).await;
         match &self.server {
             Some(server) => self.presence.link(&server.card),
             None => self.presence.set(ClientState::Idle),
@@ -92,19 +82,8 @@ impl Drive {
         let mut alarm = pin!(tokio::time::sleep(deadline * PATIENCE));
         let mut vigil = Vigil::new(self.carry.len());
         while thread.planner.borrow().is_asked(&key) {
-            let mut answered = pin!(thread.planned.notified());
-            let result = poll_fn(|cx| {
-                self.mailbox.listen(cx);
-                if answered.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                if let Poll::Ready(denied) = self.interrupted(&mut vigil, cx) {
-                    return Poll::Ready(Err(denied));
-                }
-                alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
-            })
-            .await;
-            match result {
+            let answered = pin!(thread.planned.notified());
+            match self.wait_for(answered, alarm.as_mut(), &mut vigil).await {
                 Ok(()) => {}
                 Err(Denied::Shutdown) => return Acquired::Closed(Closed::Shutdown),
                 Err(Denied::Killed) => return Acquired::Closed(Closed::Killed),
@@ -123,6 +102,26 @@ impl Drive {
             }
         }
         Acquired::Goes
+    }
+
+    /// Waits for what is to come, until the alarm, and looks after the client meanwhile.
+    async fn wait_for<T>(
+        &mut self,
+        mut coming: Pin<&mut impl Future<Output = T>>,
+        mut alarm: Pin<&mut impl Future<Output = ()>>,
+        vigil: &mut Vigil,
+    ) -> Result<T, Denied> {
+        poll_fn(|cx| {
+            self.mailbox.listen(cx);
+            if let Poll::Ready(came) = coming.as_mut().poll(cx) {
+                return Poll::Ready(Ok(came));
+            }
+            if let Poll::Ready(denied) = self.interrupted(vigil, cx) {
+                return Poll::Ready(Err(denied));
+            }
+            alarm.as_mut().poll(cx).map(|()| Err(Denied::Timeout))
+        })
+        .await
     }
 
     /// Looks after the statement with limits that runs: its time, and what is to be said to its server.

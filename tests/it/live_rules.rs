@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::raw::tags;
+use crate::support::raw::{code, tags};
 use crate::support::{Frame, Raw, Session, Sluice, eventually, msg, proxy, sqlstate};
 
 async fn start(policy: &str, size: u32) -> Sluice {
@@ -15,10 +15,6 @@ async fn start(policy: &str, size: u32) -> Sluice {
 
 fn block(name: &str, when: &str) -> String {
     format!("[[rule]]\nname = \"{name}\"\nwhen = '''{when}'''\naction = \"block\"\n")
-}
-
-fn code(frames: &[Frame]) -> Option<String> {
-    frames.iter().find(|f| f.tag == b'E').and_then(|f| f.field(b'C'))
 }
 
 async fn run(raw: &mut Raw, parts: &[Vec<u8>]) -> Vec<Frame> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::console::{Table, console, show_until, text, with_admin};
-use crate::support::raw::tags;
+use crate::support::raw::{code, tags};
 use crate::support::sluice::sum_of;
 use crate::support::{Frame, Raw, Sluice, eventually, msg, proxy};
 
@@ -27,10 +27,6 @@ async fn start(policy: &str, size: u32, settings: &str) -> Sluice {
     let tables = "CREATE TABLE lonely (n int); CREATE TABLE seldom (n int); CREATE TABLE t AS SELECT 1 AS n";
     sluice.database.direct().await.batch_execute(tables).await.unwrap();
     sluice
-}
-
-fn code(frames: &[Frame]) -> Option<String> {
-    frames.iter().find(|f| f.tag == b'E').and_then(|f| f.field(b'C'))
 }
 
 fn batch(parts: &[Vec<u8>]) -> Vec<u8> {

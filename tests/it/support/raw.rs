@@ -60,6 +60,11 @@ pub fn tags(frames: &[Frame]) -> String {
     frames.iter().map(|f| f.tag as char).filter(|t| !"NS".contains(*t)).collect()
 }
 
+/// The SQLSTATE of the first error among frames.
+pub fn code(frames: &[Frame]) -> Option<String> {
+    frames.iter().find(|f| f.tag == b'E').and_then(|f| f.field(b'C'))
+}
+
 /// A connection without any idea of what is allowed.
 pub struct Raw<S = TcpStream> {
     pub stream: S,
